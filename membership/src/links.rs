@@ -1,0 +1,85 @@
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use lampyrid_wire::{ClusterId, Incarnation, Member, Peer};
+
+/// What the links tell membership. Up and down of one peer come in order; a session that was
+/// displaced or refused before it was up is not reported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// An authenticated session with that life of a process carries frames from now on.
+    Up(Peer),
+    /// That session is over: closed, reset, refused by a limit, or silent for too long.
+    Down(Peer),
+    /// A dial to `address` was answered by a refusal.
+    Refused {
+        /// Whom we dialled.
+        address: SocketAddr,
+        /// What it said.
+        reason: RefusalReason,
+    },
+    /// Somebody introduced itself with our own process id. The session was refused.
+    OwnId(Peer),
+}
+
+/// Why a handshake was refused; both sides log it, the dialler is told.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize,
+)]
+pub enum RefusalReason {
+    /// The cookies differ.
+    #[error("the cookie is another: give both processes the same cookie file")]
+    Cookie,
+    /// The cluster names differ.
+    #[error("the cluster name is another: check --cluster-name")]
+    ClusterName,
+    /// Both know a cluster id, and they differ. Clusters are never merged.
+    #[error("it belongs to another cluster of the same name; clusters never merge")]
+    ClusterId,
+    /// The versions of the protocol are too far apart.
+    #[error("it speaks another version of the protocol")]
+    Version,
+    /// It is ourselves: own id, or own address among the seeds.
+    #[error("it is this process itself, or a copy of its data directory")]
+    OwnId,
+    /// There are as many sessions as allowed.
+    #[error("it has no room for another session")]
+    TooManySessions,
+}
+
+/// What a bare connect to an address brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeOutcome {
+    /// Something listens there.
+    Accepted,
+    /// The machine answered that nothing listens there.
+    Refused,
+    /// Nothing answered within the limit.
+    NoAnswer,
+}
+
+/// What membership asks of the links. All calls return at once.
+pub trait LinkControl: Send + Sync + 'static {
+    /// Keep a session with each of these members (whichever side has to dial), reconnecting with
+    /// backoff; drop sessions with processes that are neither here nor sought nor new joiners.
+    /// Replaces the set before. A member at a higher incarnation displaces its older session.
+    fn keep(&self, members: Vec<Member>);
+
+    /// Dial these addresses (with backoff) until a session with whoever is there stands; for
+    /// seeds and for recovery. Replaces the set before.
+    fn seek(&self, addresses: Vec<SocketAddr>);
+
+    /// From now on the hello names this cluster.
+    fn set_cluster(&self, cluster: ClusterId);
+
+    /// From now on this process is that incarnation of itself: all sessions end and are made anew.
+    fn set_incarnation(&self, incarnation: Incarnation);
+
+    /// Connects to `address`, sends nothing, closes.
+    fn probe(
+        &self,
+        address: SocketAddr,
+        limit: Duration,
+    ) -> Pin<Box<dyn Future<Output = ProbeOutcome> + Send>>;
+}

@@ -1,0 +1,2 @@
+//! The `lampyrid` binary.
+fn main() {}

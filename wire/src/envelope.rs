@@ -1,0 +1,81 @@
+use serde::{Deserialize, Serialize};
+
+use crate::{CodecError, Peer, Term, decode, encode};
+
+/// Version of the messages between processes. Raise it with every change of a message's shape.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// The largest frame that may be sent or taken, in bytes: one entity of the largest size (1 MiB)
+/// and room for what surrounds it.
+pub const MAX_FRAME_BYTES: usize = 2 * 1024 * 1024;
+
+/// What surrounds every message between processes.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Envelope {
+    /// [`PROTOCOL_VERSION`] of the sender.
+    pub version: u16,
+    /// Who sent it.
+    pub from: Peer,
+    /// The sender's view when it sent this; `None` while it has none (a process that joins).
+    pub term: Option<Term>,
+    /// Trace id (W3C trace context) of what caused the message, if any.
+    pub trace: Option<u128>,
+    /// The message of the channel's own type, encoded.
+    #[serde(with = "serde_bytes")]
+    pub body: Vec<u8>,
+}
+
+impl Envelope {
+    /// Encodes `message` and puts it into an envelope.
+    ///
+    /// # Errors
+    /// [`CodecError::Encode`] if the message has no encoding.
+    pub fn seal<T: Serialize>(
+        from: Peer,
+        term: Option<Term>,
+        message: &T,
+    ) -> Result<Self, CodecError> {
+        Ok(Self { version: PROTOCOL_VERSION, from, term, trace: None, body: encode(message)? })
+    }
+
+    /// Takes the message out.
+    ///
+    /// # Errors
+    /// [`CodecError`] if the body is no `T`.
+    pub fn open<T: serde::de::DeserializeOwned>(&self) -> Result<T, CodecError> {
+        decode(&self.body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BootNonce, Incarnation, ProcessId};
+
+    fn sealed() -> Envelope {
+        let from = Peer {
+            process: ProcessId::from_u128(7),
+            incarnation: Incarnation(1),
+            nonce: BootNonce(9),
+        };
+        Envelope::seal(from, None, &("hello", 5_u32)).unwrap()
+    }
+
+    #[test]
+    fn what_goes_in_comes_out() {
+        let bytes = encode(&sealed()).unwrap();
+        let back: Envelope = decode(&bytes).unwrap();
+        assert_eq!(back, sealed());
+        assert_eq!(back.open::<(String, u32)>().unwrap(), ("hello".to_owned(), 5));
+    }
+
+    #[test]
+    fn cut_or_lengthened_bytes_are_errors() {
+        let mut bytes = encode(&sealed()).unwrap();
+        for length in 0..bytes.len() {
+            assert!(decode::<Envelope>(&bytes[..length]).is_err());
+        }
+        bytes.push(0);
+        assert_eq!(decode::<Envelope>(&bytes).unwrap_err(), CodecError::TrailingBytes(1));
+    }
+}
