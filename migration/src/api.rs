@@ -1,0 +1,301 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use lampyrid_wire::{BubbleId, EntityId, Epoch, OwnershipEpoch, ProcessId, SagaId};
+use serde::{Deserialize, Serialize};
+
+/// What an entity's row at this process says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntityStatus {
+    /// The one active copy: it serves reads and writes.
+    Active,
+    /// The one copy, on its way elsewhere or in a bubble that another process claimed: it serves
+    /// no write.
+    Frozen,
+    /// An inactive copy, made for a move that is not decided here yet: it serves nothing.
+    Staged,
+}
+
+/// Which entities to list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StatusFilter {
+    /// Active ones.
+    Active,
+    /// Frozen ones.
+    Frozen,
+    /// Staged ones.
+    Staged,
+    /// All.
+    All,
+}
+
+/// An entity as this process holds it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EntityRecord {
+    /// Which.
+    pub id: EntityId,
+    /// The bubble it is in.
+    pub bubble: BubbleId,
+    /// How often it has moved.
+    pub epoch: OwnershipEpoch,
+    /// What it may do.
+    pub status: EntityStatus,
+    /// Its state; empty in listings.
+    pub state: Bytes,
+}
+
+/// Where an entity went when it left this process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MovedTo {
+    /// The process it went to.
+    pub process: ProcessId,
+    /// The bubble it went to.
+    pub bubble: BubbleId,
+    /// Its ownership epoch there.
+    pub epoch: OwnershipEpoch,
+}
+
+/// A part of a listing, ordered by id.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct EntityPage {
+    /// The entities, without their states.
+    pub entities: Vec<EntityRecord>,
+    /// Give this as `after` for the next page; `None` at the end.
+    pub next: Option<EntityId>,
+}
+
+/// The entities to create in one request: all or none.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum NewEntities {
+    /// One, with an id of the caller's (unique in the cluster) or a fresh one.
+    One(Option<EntityId>),
+    /// That many, with fresh ids.
+    Many(usize),
+}
+
+/// The part of a saga in which a time limit expired.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Before PREPARE was durable.
+    Prepare,
+    /// Waiting for the destination to stage.
+    Stage,
+    /// Waiting for the destination to acknowledge ACTIVATE. Never aborts anything.
+    Activate,
+}
+
+/// Why an entity did not move, or why a request was refused. The names are those of the API
+/// (`snake_case`).
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
+pub enum Reason {
+    /// No such entity here.
+    #[error("this process does not hold that entity")]
+    UnknownEntity,
+    /// No process of the view hosts that bubble.
+    #[error("no process of the view hosts that bubble")]
+    UnknownBubble,
+    /// It is in that bubble already.
+    #[error("the entity is in that bubble already")]
+    SameBubble,
+    /// Another move of it is under way.
+    #[error("the entity is on its way to another bubble")]
+    AlreadyMoving {
+        /// Where it is going.
+        to: BubbleId,
+    },
+    /// The bubble is not hosted by the process that was asked.
+    #[error("the bubble is not hosted by the process that was asked")]
+    NotHosted,
+    /// The expected epoch is not the entity's.
+    #[error("the entity is at ownership epoch {found}, not {expected}")]
+    EpochMismatch {
+        /// What the caller expected.
+        expected: OwnershipEpoch,
+        /// What it is.
+        found: OwnershipEpoch,
+    },
+    /// The destination cannot be reached; the move was given up before its decision.
+    #[error("the destination process cannot be reached")]
+    Unreachable,
+    /// A hook vetoed.
+    #[error("the move was refused: {0}")]
+    Refused(String),
+    /// The destination could not stage the copy.
+    #[error("the destination could not stage the entity: {0}")]
+    StagingFailed(String),
+    /// A time limit expired before the decision.
+    #[error("no answer in time ({0:?})")]
+    Timeout(Phase),
+    /// This process is not in touch with a quorum.
+    #[error("this process is not in touch with a quorum of its view")]
+    Isolated,
+    /// The view changed in a way that ended the move before its decision.
+    #[error("the view changed before the move was decided")]
+    ViewChanged,
+    /// A limit on what may be under way at once was reached; nothing was started.
+    #[error("too much is under way: {limit} would be exceeded; try again later")]
+    Overloaded {
+        /// The name of the limit.
+        limit: String,
+    },
+    /// The idempotency key was used with another request.
+    #[error("this idempotency key was used for another request")]
+    IdempotencyMismatch,
+    /// The journal could not record it; whether it took effect is found out on recovery.
+    #[error("the journal could not record the change")]
+    JournalFailed,
+    /// That id lives here or has left here.
+    #[error("an entity of that id exists or has left here")]
+    EntityExists,
+    /// Another live process hosts the bubble.
+    #[error("the bubble is hosted by process {by}")]
+    BubbleClaimed {
+        /// Which.
+        by: ProcessId,
+    },
+    /// The bubble still has entities.
+    #[error("the bubble still has entities")]
+    BubbleNotEmpty,
+}
+
+impl Reason {
+    /// The name of the reason in the API: `already_moving` and so on.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownEntity => "unknown_entity",
+            Self::UnknownBubble => "unknown_bubble",
+            Self::SameBubble => "same_bubble",
+            Self::AlreadyMoving { .. } => "already_moving",
+            Self::NotHosted => "not_hosted",
+            Self::EpochMismatch { .. } => "epoch_mismatch",
+            Self::Unreachable => "unreachable",
+            Self::Refused(_) => "refused",
+            Self::StagingFailed(_) => "staging_failed",
+            Self::Timeout(_) => "timeout",
+            Self::Isolated => "isolated",
+            Self::ViewChanged => "view_changed",
+            Self::Overloaded { .. } => "overloaded",
+            Self::IdempotencyMismatch => "idempotency_mismatch",
+            Self::JournalFailed => "journal_failed",
+            Self::EntityExists => "entity_exists",
+            Self::BubbleClaimed { .. } => "bubble_claimed",
+            Self::BubbleNotEmpty => "bubble_not_empty",
+        }
+    }
+}
+
+/// One entity of a request, with the ownership epoch the caller expects it to have, if any: what
+/// makes a late or redirected retry safe.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Expected {
+    /// Which.
+    pub id: EntityId,
+    /// Refused with [`Reason::EpochMismatch`] if it is at another.
+    pub epoch: Option<OwnershipEpoch>,
+}
+
+/// A request to move entities of this process into one bubble, wherever that is hosted.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct MigrateRequest {
+    /// At most 10,000; an id named twice counts once.
+    pub entities: Vec<Expected>,
+    /// The bubble they go to.
+    pub to: BubbleId,
+    /// Repeating a request with the same key gives the saga of the first.
+    pub idempotency_key: Option<String>,
+}
+
+/// How a move of one entity stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Undecided, or decided and not yet acknowledged by the destination.
+    Pending,
+    /// It lives at the destination at that epoch; the destination acknowledged it.
+    Committed {
+        /// Its ownership epoch there.
+        epoch: OwnershipEpoch,
+    },
+    /// It stays where it was.
+    Aborted {
+        /// Why.
+        reason: Reason,
+    },
+}
+
+/// How a saga stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SagaState {
+    /// Not yet decided.
+    Running,
+    /// Every entity has its final outcome.
+    Done,
+    /// Decided to commit, and the destination has not acknowledged it in time. It will.
+    InDoubt,
+}
+
+/// One entity's part in a saga.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SagaEntity {
+    /// Which.
+    pub id: EntityId,
+    /// How it stands.
+    pub outcome: Outcome,
+    /// From the request to the final outcome.
+    pub latency: Option<Duration>,
+}
+
+/// What a caller is told of a saga.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SagaReport {
+    /// Which.
+    pub saga: SagaId,
+    /// How it stands.
+    pub state: SagaState,
+    /// Where the entities go.
+    pub to: BubbleId,
+    /// The view in which it was prepared.
+    pub view_epoch: Epoch,
+    /// Each entity's part, in the order of the request.
+    pub entities: Vec<SagaEntity>,
+}
+
+/// Counts of entities, for `/v1/audit` and the metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Audit {
+    /// Entities active here.
+    pub active: u64,
+    /// Entities frozen here.
+    pub frozen: u64,
+    /// Copies staged here.
+    pub staged: u64,
+    /// Moves started by this process since it started.
+    pub started: u64,
+    /// Of these, committed (acknowledged by the destination).
+    pub committed: u64,
+    /// Of these, aborted.
+    pub aborted: u64,
+    /// Decided and not yet acknowledged.
+    pub in_doubt: u64,
+    /// Moves taken up again from the journal when this process started.
+    pub replayed: u64,
+}
+
+/// Why a request about one entity was refused.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct EntityError {
+    /// Why.
+    pub reason: Reason,
+    /// Where it went, if it left here a while ago (kept at least 300 s).
+    pub moved_to: Option<MovedTo>,
+}
+
+/// Why a whole request was refused; nothing was started.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct BatchError(pub Reason);
