@@ -1,1 +1,6 @@
 //! Lampyrid.
+
+pub mod config;
+
+#[cfg(feature = "cli")]
+pub mod admin;

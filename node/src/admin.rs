@@ -1,0 +1,25 @@
+//! The admin HTTP: JSON over HTTP/1.1, RFC 9457 problem documents, server-sent events, metrics.
+//!
+//! The server knows a node only through [`Backend`], so it is tested without one.
+
+mod answers;
+mod auth;
+mod backend;
+mod entities;
+mod events;
+mod extract;
+pub mod limits;
+mod metrics;
+mod migrations;
+mod problem;
+mod process;
+mod requests;
+mod routes;
+mod server;
+mod stall;
+mod views;
+
+pub use auth::Token;
+pub use backend::{Backend, Event, EventKind, NotReady, ProcessBubbles, Topology};
+pub use problem::status_of;
+pub use server::{AdminListener, AdminServer, BindError};

@@ -1,0 +1,155 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use lampyrid_membership::{Status, ViewHandle};
+use lampyrid_migration::{
+    Audit, BatchError, EntityError, EntityPage, EntityRecord, MigrateRequest, NewEntities,
+    SagaReport, StatusFilter,
+};
+use lampyrid_wire::{BubbleId, EntityId, Epoch, ProcessId, SagaId};
+use tokio::sync::broadcast;
+
+/// What hosts what, as one process knows it at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Topology {
+    /// The view that the registrations were made in.
+    pub epoch: Epoch,
+    /// The number of the last change within it.
+    pub sequence: u64,
+    /// The members that have registered.
+    pub processes: Vec<ProcessBubbles>,
+}
+
+/// A registered process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessBubbles {
+    /// Which.
+    pub process: ProcessId,
+    /// What it hosts; may be empty.
+    pub bubbles: Vec<BubbleId>,
+}
+
+/// Why a process is not ready to serve.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// Not in a view, or not in touch with its quorum.
+    #[error("the process is not an active member of a view: {0:?}")]
+    Membership(Status),
+    /// The journal is still being replayed.
+    #[error("the journal is being replayed")]
+    Recovering,
+    /// Its bubbles are not registered yet in this view.
+    #[error("its bubbles are not registered yet")]
+    Unregistered,
+    /// The journal cannot be written: no change is durable.
+    #[error("the journal cannot be written")]
+    Journal,
+}
+
+/// What happened, for the event stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventKind {
+    /// A view was installed, or the status changed.
+    View,
+    /// Another process coordinates.
+    Coordinator,
+    /// A registration changed.
+    Topology,
+    /// A saga ended, or went into doubt.
+    Migration,
+}
+
+impl EventKind {
+    /// Its name in the stream.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::View => "view",
+            Self::Coordinator => "coordinator",
+            Self::Topology => "topology",
+            Self::Migration => "migration",
+        }
+    }
+}
+
+/// One event of the stream.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Rises with every event of a process's life.
+    pub id: u64,
+    /// What kind.
+    pub kind: EventKind,
+    /// What it says.
+    pub data: serde_json::Value,
+}
+
+/// What the outside of a process asks of the inside. Every method may be called at any time, from
+/// the moment the server serves until it has been shut down; none blocks a thread. Dropping a
+/// future stops the waiting, not what was asked for.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// View and status.
+    fn views(&self) -> &ViewHandle;
+
+    /// What hosts what.
+    fn topology(&self) -> Topology;
+
+    /// Who hosts a bubble.
+    fn find_process(&self, bubble: BubbleId) -> Option<ProcessId>;
+
+    /// Whether the process can serve: in a quorum view, recovered, able to write its journal.
+    ///
+    /// # Errors
+    /// The first thing amiss.
+    fn readiness(&self) -> Result<(), NotReady>;
+
+    /// Creates entities: all or none, durable before the answer.
+    async fn create(
+        &self,
+        bubble: BubbleId,
+        new: NewEntities,
+        state: Bytes,
+    ) -> Result<Vec<EntityId>, EntityError>;
+
+    /// Reads one, active or frozen.
+    async fn get(&self, id: EntityId) -> Result<EntityRecord, EntityError>;
+
+    /// Writes the state of one, durable before the answer.
+    async fn put(&self, id: EntityId, state: Bytes) -> Result<EntityRecord, EntityError>;
+
+    /// Deletes one, durable before the answer.
+    async fn delete(&self, id: EntityId) -> Result<(), EntityError>;
+
+    /// Lists the entities of this process by id.
+    async fn list(
+        &self,
+        filter: StatusFilter,
+        after: Option<EntityId>,
+        limit: usize,
+    ) -> Result<EntityPage, EntityError>;
+
+    /// Starts a saga.
+    async fn migrate(&self, request: MigrateRequest) -> Result<SagaId, BatchError>;
+
+    /// How a saga stands; `None` if it is unknown or forgotten.
+    async fn saga(&self, id: SagaId) -> Option<SagaReport>;
+
+    /// The same, once it is done or the time is over.
+    async fn wait(&self, id: SagaId, limit: Duration) -> Option<SagaReport>;
+
+    /// Counts of entities.
+    async fn audit(&self) -> Audit;
+
+    /// Begins the graceful leave and returns at once.
+    fn leave(&self);
+
+    /// Records gauges and counters with the `metrics` macros; called for each scrape, with a
+    /// recorder of the server's in place. Must not block.
+    fn record_metrics(&self) {}
+
+    /// The event stream from now on, if there is one.
+    fn events(&self) -> Option<broadcast::Receiver<Event>> {
+        None
+    }
+}

@@ -1,0 +1,176 @@
+use axum::body::Body;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use lampyrid_migration::{BatchError, EntityError, Reason};
+use serde_json::{Map, Value, json};
+
+/// A refusal as an RFC 9457 problem document.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    title: &'static str,
+    detail: String,
+    members: Map<String, Value>,
+}
+
+impl Problem {
+    pub(crate) fn new(
+        status: StatusCode,
+        code: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self { status, code, title, detail: detail.into(), members: Map::new() }
+    }
+
+    /// Adds an extension member.
+    pub(crate) fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Marks what was read while isolated.
+    pub(crate) fn stale(self, stale: bool) -> Self {
+        if stale { self.with("stale", true) } else { self }
+    }
+
+    /// A request that says something it must not.
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        let title = "The request is not valid";
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", title, detail)
+    }
+
+    /// A request over one of the limits.
+    pub(crate) fn over_limit(limit: &'static str, maximum: u64, found: u64) -> Self {
+        let detail = format!("`{limit}` is {found}; it may be at most {maximum}");
+        let title = "The request exceeds a limit";
+        Self::new(StatusCode::BAD_REQUEST, "limit_exceeded", title, detail)
+            .with("limit", limit)
+            .with("maximum", maximum)
+    }
+
+    /// A body or state that is too large.
+    pub(crate) fn too_large(limit: &'static str, maximum: usize) -> Self {
+        let detail = format!("`{limit}` may have at most {maximum} bytes");
+        let title = "The content is too large";
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", title, detail)
+            .with("limit", limit)
+            .with("maximum", maximum)
+    }
+
+    /// A write, creation or move while isolated.
+    pub(crate) fn isolated() -> Self {
+        Reason::Isolated.into()
+    }
+}
+
+/// The HTTP status of a typed reason.
+#[must_use]
+pub fn status_of(reason: &Reason) -> StatusCode {
+    match reason {
+        Reason::UnknownEntity | Reason::UnknownBubble => StatusCode::NOT_FOUND,
+        Reason::AlreadyMoving { .. }
+        | Reason::NotHosted
+        | Reason::SameBubble
+        | Reason::EntityExists
+        | Reason::EpochMismatch { .. }
+        | Reason::IdempotencyMismatch
+        | Reason::BubbleClaimed { .. }
+        | Reason::BubbleNotEmpty => StatusCode::CONFLICT,
+        Reason::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Reason::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Reason::Unreachable
+        | Reason::Isolated
+        | Reason::ViewChanged
+        | Reason::JournalFailed
+        | Reason::StagingFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
+    }
+}
+
+/// The short text that is the same for every occurrence of a reason.
+fn title_of(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::UnknownEntity => "Unknown entity",
+        Reason::UnknownBubble => "Unknown bubble",
+        Reason::SameBubble => "The entity is in that bubble already",
+        Reason::AlreadyMoving { .. } => "The entity is moving already",
+        Reason::NotHosted => "The bubble is not hosted here",
+        Reason::EpochMismatch { .. } => "The entity is at another ownership epoch",
+        Reason::Unreachable => "The destination cannot be reached",
+        Reason::Refused(_) => "The move was refused",
+        Reason::StagingFailed(_) => "The entity could not be staged",
+        Reason::Timeout(_) => "No answer in time",
+        Reason::Isolated => "The process is isolated",
+        Reason::ViewChanged => "The view changed",
+        Reason::Overloaded { .. } => "Too much is under way",
+        Reason::IdempotencyMismatch => "The idempotency key was used for another request",
+        Reason::JournalFailed => "The journal failed",
+        Reason::EntityExists => "The entity exists",
+        Reason::BubbleClaimed { .. } => "Another process hosts the bubble",
+        Reason::BubbleNotEmpty => "The bubble is not empty",
+    }
+}
+
+impl From<Reason> for Problem {
+    fn from(reason: Reason) -> Self {
+        let problem =
+            Self::new(status_of(&reason), reason.code(), title_of(&reason), reason.to_string());
+        match reason {
+            Reason::AlreadyMoving { to } => problem.with("to", to.to_string()),
+            Reason::BubbleClaimed { by } => problem.with("by", by.to_string()),
+            Reason::Overloaded { limit } => problem.with("limit", limit),
+            Reason::EpochMismatch { expected, found } => {
+                problem.with("expected", expected.0).with("found", found.0)
+            }
+            Reason::Timeout(phase) => problem.with("phase", json!(phase)),
+            _ => problem,
+        }
+    }
+}
+
+impl From<EntityError> for Problem {
+    fn from(error: EntityError) -> Self {
+        let problem = Self::from(error.reason);
+        match error.moved_to {
+            None => problem,
+            Some(to) => problem.with(
+                "moved_to",
+                json!({ "process": to.process, "bubble": to.bubble, "epoch": to.epoch }),
+            ),
+        }
+    }
+}
+
+impl From<BatchError> for Problem {
+    fn from(error: BatchError) -> Self {
+        error.0.into()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut document = Map::new();
+        document.insert("type".to_owned(), self.code.into());
+        document.insert("code".to_owned(), self.code.into());
+        document.insert("title".to_owned(), self.title.into());
+        document.insert("status".to_owned(), self.status.as_u16().into());
+        document.insert("detail".to_owned(), self.detail.into());
+        document.extend(self.members);
+        let mut response = Response::new(Body::from(Value::Object(document).to_string()));
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        match self.status {
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
