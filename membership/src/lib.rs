@@ -3,12 +3,34 @@
 //! The rules are plain state machines (`agreement`, `cut`, `edge`, and the `core` that joins them);
 //! the actors around them only carry messages, timers and durable writes.
 
+mod actor;
+mod agreement;
+mod core;
+mod cut;
+mod edge;
+mod fence;
+mod flaw;
 mod handle;
+pub mod limits;
 mod links;
+mod message;
 mod ring;
+mod store;
 mod view;
 
+pub use actor::{
+    Counters, Ended, MembershipActor, MembershipArguments, MembershipConfig, MembershipError,
+    MembershipMessage, MembershipPort, MembershipState, Subscriber,
+};
+pub use agreement::{Rank, Vote};
+pub use core::{EdgeEvent, Input, MembershipCore, Output, Start, StopReason, Subject};
+pub use edge::{EdgeCore, EdgeInput, EdgeOutput, Verdict};
+pub use fence::Fence;
+#[cfg(any(test, feature = "testkit"))]
+pub use flaw::Flaw;
 pub use handle::{Isolated, Status, ViewEvent, ViewHandle, ViewState};
 pub use links::{LinkControl, LinkEvent, ProbeOutcome, RefusalReason};
+pub use message::{JoinRefusal, Protocol, Reports};
 pub use ring::{COORDINATOR_ROLE, Ring};
+pub use store::{AcceptorState, AcceptorStore, AcceptorStoreError, MemoryStore, start_identity};
 pub use view::{View, ViewChange};

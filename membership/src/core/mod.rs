@@ -1,0 +1,411 @@
+//! Everything membership decides, as one deterministic state machine. It composes the cores of
+//! agreement and cut detection; the edges run beside it and report to it.
+
+mod catch_up;
+mod install;
+mod io;
+mod join;
+mod leave;
+mod observe;
+mod propose;
+mod receive;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lampyrid_wire::{Member, Peer, ProcessId, Term};
+
+pub use self::io::{EdgeEvent, Input, Output, Start, StopReason, Subject};
+use self::join::{Seeking, Waiting};
+use self::leave::Leaving;
+use self::observe::Watching;
+use self::propose::Round;
+use self::report::Repeat;
+use crate::agreement::Proposer;
+use crate::cut::Cut;
+use crate::flaw::{Flaw, Flaws};
+use crate::limits::{HOLD, MAX_SESSIONS, PULSE};
+use crate::message::Protocol;
+use crate::{AcceptorState, LinkEvent, Status, View, ViewState};
+
+/// One process's part in membership.
+#[derive(Debug)]
+pub struct MembershipCore {
+    me: Member,
+    start: Start,
+    flaws: Flaws,
+    durable: AcceptorState,
+    sessions: BTreeMap<ProcessId, Peer>,
+    watching: Watching,
+    cut: Cut,
+    reporting: Repeat,
+    proposer: Proposer,
+    round: Round,
+    waiting: BTreeMap<ProcessId, Waiting>,
+    seeking: Seeking,
+    leaving: Option<Leaving>,
+    /// Who has to be told of the installed view; those it removed until a moment.
+    owed: BTreeMap<ProcessId, Option<Duration>>,
+    telling: Repeat,
+    /// Members of the view before that are not in the installed one.
+    removed: Vec<Member>,
+    /// Who has shown to have installed the view that is installed here.
+    installed_by: BTreeSet<ProcessId>,
+    published: Option<ViewState>,
+    /// The view that subscribers were told last.
+    told: Option<Arc<View>>,
+    kept: Option<Vec<Member>>,
+    sought: Option<Vec<SocketAddr>>,
+    last_step: Duration,
+    ended: bool,
+}
+
+impl MembershipCore {
+    /// Starts, or goes on after the restart of the actor around it. `state` is what the store
+    /// holds, its incarnation raised already if the process was started. `told` is the view that
+    /// subscribers know from before such a restart.
+    #[must_use]
+    pub fn new(
+        now: Duration,
+        start: Start,
+        state: AcceptorState,
+        told: Option<Arc<View>>,
+        out: &mut Vec<Output>,
+    ) -> Self {
+        Self::with_flaws(now, start, state, told, Flaws::default(), out)
+    }
+
+    /// A core that leaves out a rule.
+    #[cfg(any(test, feature = "testkit"))]
+    #[must_use]
+    pub fn flawed(
+        now: Duration,
+        start: Start,
+        state: AcceptorState,
+        flaw: Option<crate::Flaw>,
+        out: &mut Vec<Output>,
+    ) -> Self {
+        Self::with_flaws(now, start, state, None, Flaws { flaw }, out)
+    }
+
+    fn with_flaws(
+        now: Duration,
+        start: Start,
+        state: AcceptorState,
+        told: Option<Arc<View>>,
+        flaws: Flaws,
+        out: &mut Vec<Output>,
+    ) -> Self {
+        let me = Member { incarnation: state.incarnation, ..start.me.clone() };
+        let mut core = Self {
+            me,
+            flaws,
+            durable: state,
+            sessions: start.sessions.iter().map(|peer| (peer.process, *peer)).collect(),
+            watching: Watching::new(now),
+            cut: Cut::default(),
+            reporting: Repeat::default(),
+            proposer: Proposer::default(),
+            round: Round::default(),
+            waiting: BTreeMap::new(),
+            seeking: Seeking::default(),
+            leaving: None,
+            owed: BTreeMap::new(),
+            telling: Repeat::default(),
+            removed: Vec::new(),
+            installed_by: BTreeSet::new(),
+            published: None,
+            told,
+            kept: None,
+            sought: None,
+            last_step: now,
+            ended: false,
+            start,
+        };
+        core.begin(now, out);
+        core
+    }
+
+    /// Takes one step. Outputs are appended in the order in which they must be carried out.
+    pub fn step(&mut self, now: Duration, input: Input, out: &mut Vec<Output>) {
+        if self.ended {
+            return;
+        }
+        self.notice_own_lateness(now);
+        match input {
+            Input::Received { from, term, message } => self.receive(now, from, term, *message, out),
+            Input::Link(event) => self.link(now, event, out),
+            Input::Edge { subject, attempt, event } => {
+                self.edge(now, subject, attempt, event, out);
+            }
+            Input::Wake => {}
+            Input::Leave => self.leave(now),
+            Input::StalePeer(process) => self.send_view(process, out),
+            Input::NewerPeer(process) => self.send(process, Protocol::Query, out),
+            Input::Synced(took) => self.round.note_sync(took),
+        }
+        self.settle(now, out);
+    }
+
+    /// When it wants [`Input::Wake`]; `None`: no timer at all.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        if self.ended {
+            return None;
+        }
+        let pulse = self.has_company().then(|| self.last_step + PULSE);
+        [
+            pulse,
+            self.watching_deadline(),
+            self.proposing_deadline(),
+            self.report_deadline(),
+            self.telling_deadline(),
+            self.join_deadline(),
+            self.leaving.as_ref().map(|leaving| leaving.until),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// This process as it is or wants to be listed.
+    #[must_use]
+    pub fn me(&self) -> &Member {
+        &self.me
+    }
+
+    /// This process as its links introduce it.
+    #[must_use]
+    pub fn peer(&self) -> Peer {
+        Peer { process: self.me.process, incarnation: self.me.incarnation, nonce: self.start.nonce }
+    }
+
+    /// What must survive a crash.
+    #[must_use]
+    pub fn durable(&self) -> &AcceptorState {
+        &self.durable
+    }
+
+    /// The state as it would be published now.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.published.as_ref().map_or(Status::Joining, |state| state.status)
+    }
+
+    fn begin(&mut self, now: Duration, out: &mut Vec<Output>) {
+        if let Some(cluster) = self.durable.cluster {
+            out.push(Output::SetCluster(cluster));
+        }
+        match (self.durable.view.clone(), self.start.found) {
+            (Some(view), _) => {
+                if let Some(listed) = view.member(self.me.process)
+                    && listed.incarnation > self.me.incarnation
+                {
+                    return self.stop_rolled_back(listed.incarnation, out);
+                }
+                self.tell_everybody_of(now, None, &view);
+                self.telling.restart(now);
+            }
+            (None, Some(cluster)) => {
+                let name = self.start.cluster_name.clone();
+                let first = View::first(cluster, name, self.me.clone());
+                self.install(now, Arc::new(first), out);
+            }
+            (None, None) => {}
+        }
+        self.settle(now, out);
+    }
+
+    /// Whatever time or the input just handled has made due.
+    fn settle(&mut self, now: Duration, out: &mut Vec<Output>) {
+        if self.ended {
+            return;
+        }
+        self.last_step = now;
+        self.expire_waiting(now);
+        self.refresh_watch(out);
+        self.refresh_status(now, out);
+        self.consider_proposal(now, out);
+        if self.ended {
+            return;
+        }
+        // A decision reached just now changes all of these.
+        self.refresh_watch(out);
+        self.refresh_links(out);
+        self.report_if_due(now, out);
+        self.tell_if_due(now, out);
+        self.ask_if_due(now, out);
+        self.refresh_status(now, out);
+        self.go_if_left(now, out);
+    }
+
+    fn link(&mut self, now: Duration, event: LinkEvent, out: &mut Vec<Output>) {
+        match event {
+            LinkEvent::Up(peer) => {
+                let known = self.sessions.contains_key(&peer.process);
+                if known || self.sessions.len() < MAX_SESSIONS {
+                    self.sessions.insert(peer.process, peer);
+                    self.edge_up(peer, out);
+                    self.greet(now, peer, out);
+                }
+            }
+            LinkEvent::Down(peer) => {
+                if self.sessions.get(&peer.process) == Some(&peer) {
+                    self.sessions.remove(&peer.process);
+                    self.edge_down(now, peer, out);
+                }
+            }
+            LinkEvent::Refused { .. } => {}
+            LinkEvent::OwnId(peer) => {
+                let other_start = peer.nonce != self.start.nonce;
+                if other_start && peer.incarnation >= self.me.incarnation {
+                    self.stop_rolled_back(peer.incarnation, out);
+                }
+            }
+        }
+    }
+
+    /// What a session that is new has missed.
+    fn greet(&mut self, now: Duration, peer: Peer, out: &mut Vec<Output>) {
+        if self.owed.contains_key(&peer.process) {
+            self.send_view(peer.process, out);
+        }
+        self.report_to(peer.process, out);
+        if self.seeks_admission() {
+            self.ask(now, peer.process, out);
+        }
+    }
+
+    fn stop_rolled_back(&mut self, known: lampyrid_wire::Incarnation, out: &mut Vec<Output>) {
+        self.ended = true;
+        let own = self.me.incarnation;
+        out.push(Output::Stop(StopReason::DataDirectoryRolledBack { known, own }));
+    }
+
+    /// The newest installed view.
+    fn view(&self) -> Option<&Arc<View>> {
+        self.durable.view.as_ref()
+    }
+
+    fn term(&self) -> Option<Term> {
+        self.view().map(|view| view.term())
+    }
+
+    /// True if this very life of the process is a member.
+    fn is_member(&self) -> bool {
+        self.view().is_some_and(|view| view.lists(self.me.process, self.me.incarnation))
+    }
+
+    /// A member that is not alone.
+    fn has_company(&self) -> bool {
+        self.is_member() && self.view().is_some_and(|view| view.size() > 1)
+    }
+
+    fn persist(&self, out: &mut Vec<Output>) {
+        let mut state = self.durable.clone();
+        if self.flaws.has(Flaw::ForgetfulAcceptor) {
+            state.promised = None;
+            state.voted = None;
+        }
+        out.push(Output::Persist(Box::new(state)));
+    }
+
+    fn send(&self, to: ProcessId, message: Protocol, out: &mut Vec<Output>) {
+        if to != self.me.process && self.sessions.contains_key(&to) {
+            out.push(Output::Send { to, term: self.term(), message });
+        }
+    }
+
+    fn send_view(&self, to: ProcessId, out: &mut Vec<Output>) {
+        if let Some(view) = self.view() {
+            self.send(to, Protocol::View(Arc::clone(view)), out);
+        }
+    }
+
+    fn linked_quorum(&self, view: &View) -> bool {
+        let me = self.me.process;
+        view.is_quorum(self.sessions.keys().chain(std::iter::once(&me)))
+    }
+
+    fn refresh_status(&mut self, now: Duration, out: &mut Vec<Output>) {
+        let status = self.judge_status();
+        let was = self.published.as_ref().map(|state| (state.status, state.view.clone()));
+        if let Some((Status::Isolated, Some(before))) = was
+            && status == Status::Active
+            && Some(&before) == self.view()
+            && before.lists(self.me.process, self.me.incarnation)
+        {
+            // Back, and the view still stands: drop what was reported, observe afresh.
+            self.next_attempt(now);
+            self.refresh_watch(out);
+        }
+        if status == Status::Active {
+            out.push(Output::HoldUntil(self.has_company().then_some(now + HOLD)));
+        }
+        let state = ViewState {
+            me: self.me.clone(),
+            status,
+            view: self.view().cloned(),
+            waiting_for: if status == Status::Isolated { self.missing() } else { Vec::new() },
+        };
+        if self.published.as_ref() == Some(&state) {
+            return;
+        }
+        let change = match (&state.view, self.is_member()) {
+            (Some(view), true) if self.told.as_ref() != Some(view) => {
+                let change = crate::ViewChange::between(self.told.as_deref(), Arc::clone(view));
+                self.told = Some(Arc::clone(view));
+                Some(change)
+            }
+            _ => None,
+        };
+        self.published = Some(state.clone());
+        out.push(Output::Publish { state, change });
+    }
+
+    fn judge_status(&self) -> Status {
+        let Some(view) = self.view() else { return Status::Joining };
+        if self.is_member() && self.live_quorum(view) { Status::Active } else { Status::Isolated }
+    }
+
+    /// The members without which it cannot go on.
+    fn missing(&self) -> Vec<ProcessId> {
+        let Some(view) = self.view() else { return Vec::new() };
+        let here = |p: ProcessId| p == self.me.process || self.is_live(p);
+        view.members().iter().map(|member| member.process).filter(|&p| !here(p)).collect()
+    }
+
+    /// Sessions to keep and addresses to seek, as they follow from view and status.
+    fn refresh_links(&mut self, out: &mut Vec<Output>) {
+        let mut keep: BTreeMap<ProcessId, Member> = BTreeMap::new();
+        let mut seek: BTreeSet<SocketAddr> = BTreeSet::new();
+        if let Some(view) = &self.durable.view {
+            keep.extend(view.members().iter().map(|member| (member.process, member.clone())));
+        }
+        for member in self.farewells() {
+            keep.entry(member.process).or_insert(member);
+        }
+        for waiting in self.waiting.values() {
+            keep.insert(waiting.member.process, waiting.member.clone());
+        }
+        keep.remove(&self.me.process);
+        if self.judge_status() != Status::Active {
+            seek.extend(keep.values().map(|member| member.address));
+            seek.extend(self.start.seeds.iter().chain(self.seeking.hints.iter()));
+            seek.remove(&self.me.address);
+        }
+        let keep: Vec<Member> = keep.into_values().collect();
+        let seek: Vec<SocketAddr> = seek.into_iter().collect();
+        if self.kept.as_ref() != Some(&keep) {
+            self.kept = Some(keep.clone());
+            out.push(Output::Keep(keep));
+        }
+        if self.sought.as_ref() != Some(&seek) {
+            self.sought = Some(seek.clone());
+            out.push(Output::Seek(seek));
+        }
+    }
+}

@@ -1,0 +1,231 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lampyrid_wire::{Incarnation, Peer, ProcessId};
+
+use super::{EdgeEvent, MembershipCore, Output, Subject};
+use crate::limits::{EDGE_LIMIT, HOLD, LATE, PULSE, RECONNECT_HOLD};
+use crate::message::Protocol;
+use crate::{EdgeInput, Verdict, View};
+
+/// What this process observes of the others, by its own edges.
+#[derive(Debug)]
+pub(super) struct Watching {
+    /// Rises whenever what was reported is taken back; also over restarts of the actor, because
+    /// it is never below the clock.
+    pub(super) attempt: u64,
+    edges: BTreeMap<ProcessId, Edge>,
+    /// Members whose session has just ended, and when: a reconnect is in flight.
+    lost: BTreeMap<ProcessId, Duration>,
+    /// Until then our own lateness explains silence.
+    stalled_until: Duration,
+    emitted: Option<(u64, Vec<(ProcessId, Incarnation)>)>,
+}
+
+#[derive(Debug)]
+struct Edge {
+    incarnation: Incarnation,
+    sight: Sight,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    /// Not looked at yet; a new member is presumed to be there.
+    Presumed,
+    /// This process was frozen: nobody counts before it has answered.
+    Unconfirmed,
+    Healthy,
+    Down,
+}
+
+impl Watching {
+    pub(super) fn new(now: Duration) -> Self {
+        Self {
+            attempt: attempt_at(now, 0),
+            edges: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            stalled_until: Duration::ZERO,
+            emitted: None,
+        }
+    }
+}
+
+fn attempt_at(now: Duration, above: u64) -> u64 {
+    let clock = u64::try_from(now.as_micros()).unwrap_or(u64::MAX - 1);
+    clock.max(above) + 1
+}
+
+impl MembershipCore {
+    /// Compares the clock with when a step was due at the latest.
+    pub(super) fn notice_own_lateness(&mut self, now: Duration) {
+        if !self.has_company() {
+            return;
+        }
+        let idle = now.saturating_sub(self.last_step);
+        if idle > PULSE + LATE {
+            self.watching.stalled_until = now + EDGE_LIMIT;
+        }
+        if idle > HOLD {
+            // Frozen: others may have gone on. Isolated until a quorum has answered.
+            self.next_attempt(now);
+            for edge in self.watching.edges.values_mut() {
+                edge.sight = Sight::Unconfirmed;
+            }
+        }
+    }
+
+    /// Takes back what was reported in this view; observes afresh.
+    pub(super) fn next_attempt(&mut self, now: Duration) {
+        self.watching.attempt = attempt_at(now, self.watching.attempt);
+        if let Some(view) = self.durable.view.clone() {
+            self.cut.report(&view, self.me.process, self.watching.attempt, []);
+        }
+        self.reporting.restart(now);
+    }
+
+    /// Observes exactly the other members of the installed view, while a member oneself.
+    pub(super) fn refresh_watch(&mut self, out: &mut Vec<Output>) {
+        let subjects: Vec<Subject> = match self.view() {
+            Some(view) if self.is_member() => view
+                .members()
+                .iter()
+                .filter(|member| member.process != self.me.process)
+                .map(|member| Subject {
+                    member: member.clone(),
+                    linked: self
+                        .sessions
+                        .get(&member.process)
+                        .is_some_and(|peer| peer.incarnation == member.incarnation),
+                })
+                .collect(),
+            _ => Vec::new(),
+        };
+        let keys: Vec<_> = subjects.iter().map(|subject| subject.member.key()).collect();
+        let wanted = (self.watching.attempt, keys);
+        if self.watching.emitted.as_ref() == Some(&wanted)
+            || (self.watching.emitted.is_none() && subjects.is_empty())
+        {
+            return;
+        }
+        let edges = &mut self.watching.edges;
+        edges.retain(|process, edge| wanted.1.contains(&(*process, edge.incarnation)));
+        for &(process, incarnation) in &wanted.1 {
+            edges.entry(process).or_insert(Edge { incarnation, sight: Sight::Presumed });
+        }
+        self.watching.lost.retain(|process, _| edges.contains_key(process));
+        self.watching.emitted = Some(wanted);
+        out.push(Output::Watch { attempt: self.watching.attempt, subjects });
+    }
+
+    pub(super) fn edge_up(&mut self, peer: Peer, out: &mut Vec<Output>) {
+        if self.is_subject(peer) {
+            self.watching.lost.remove(&peer.process);
+            out.push(Output::Edge { subject: peer.process, input: EdgeInput::Up });
+        }
+    }
+
+    pub(super) fn edge_down(&mut self, now: Duration, peer: Peer, out: &mut Vec<Output>) {
+        if self.is_subject(peer) {
+            self.watching.lost.insert(peer.process, now);
+            out.push(Output::Edge { subject: peer.process, input: EdgeInput::Down });
+        }
+    }
+
+    fn is_subject(&self, peer: Peer) -> bool {
+        self.watching
+            .edges
+            .get(&peer.process)
+            .is_some_and(|edge| edge.incarnation == peer.incarnation)
+    }
+
+    /// An edge monitor speaks.
+    pub(super) fn edge(
+        &mut self,
+        now: Duration,
+        subject: ProcessId,
+        attempt: u64,
+        event: EdgeEvent,
+        out: &mut Vec<Output>,
+    ) {
+        if attempt != self.watching.attempt {
+            // Started before the last fresh start, or kept over it by nobody.
+            return;
+        }
+        let Some(edge) = self.watching.edges.get_mut(&subject) else { return };
+        match event {
+            EdgeEvent::Probe(sequence) => {
+                self.send(subject, Protocol::Probe { sequence, attempt }, out);
+            }
+            EdgeEvent::Verdict(Verdict::Healthy, round_trip) => {
+                edge.sight = Sight::Healthy;
+                self.watching.lost.remove(&subject);
+                self.round.note_round_trip(round_trip);
+            }
+            EdgeEvent::Verdict(Verdict::Silent, _) if now < self.watching.stalled_until => {
+                // Our own mailbox was not worked off: the answers may lie in it.
+                out.push(Output::Edge { subject, input: EdgeInput::Forgive });
+            }
+            EdgeEvent::Verdict(Verdict::Lost | Verdict::Silent, _) => {
+                edge.sight = Sight::Down;
+                self.watching.lost.remove(&subject);
+                self.alert(now, subject);
+            }
+        }
+    }
+
+    /// Reports a member as unreachable; irrevocable within this view and attempt.
+    fn alert(&mut self, now: Duration, subject: ProcessId) {
+        let Some(view) = self.durable.view.clone() else { return };
+        let attempt = self.watching.attempt;
+        if self.cut.report(&view, self.me.process, attempt, [subject]) {
+            self.reporting.restart(now);
+        }
+    }
+
+    /// In a new view nothing is reported yet; what is unreachable still, is reported at once.
+    pub(super) fn report_again(&mut self, now: Duration) {
+        let down: Vec<ProcessId> = self
+            .watching
+            .edges
+            .iter()
+            .filter(|(_, edge)| edge.sight == Sight::Down)
+            .map(|(&process, _)| process)
+            .collect();
+        for subject in down {
+            self.alert(now, subject);
+        }
+    }
+
+    pub(super) fn is_live(&self, process: ProcessId) -> bool {
+        match self.watching.edges.get(&process) {
+            Some(edge) => matches!(edge.sight, Sight::Presumed | Sight::Healthy),
+            None => self.sessions.contains_key(&process),
+        }
+    }
+
+    /// Unreachable by this process's own observation.
+    pub(super) fn is_down(&self, process: ProcessId) -> bool {
+        self.watching.edges.get(&process).is_some_and(|edge| edge.sight == Sight::Down)
+    }
+
+    /// True if this process and the live edges of its own are a quorum.
+    pub(super) fn live_quorum(&self, view: &View) -> bool {
+        let live: Vec<ProcessId> = view
+            .members()
+            .iter()
+            .map(|member| member.process)
+            .filter(|&p| p == self.me.process || self.is_live(p))
+            .collect();
+        view.is_quorum(&live)
+    }
+
+    /// True while own reconnect attempts may yet widen or narrow the cut.
+    pub(super) fn reconnects(&self, now: Duration) -> bool {
+        self.watching.lost.values().any(|&since| now < since + RECONNECT_HOLD)
+    }
+
+    pub(super) fn watching_deadline(&self) -> Option<Duration> {
+        let holds = self.watching.lost.values().map(|&since| since + RECONNECT_HOLD);
+        holds.filter(|&end| end > self.last_step).min()
+    }
+}
