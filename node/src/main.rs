@@ -1,2 +1,7 @@
-//! The `lampyrid` binary.
-fn main() {}
+//! The `lampyrid` binary: see `lampyrid --help`.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

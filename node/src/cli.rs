@@ -1,0 +1,56 @@
+//! The command line: it runs processes, and asks running ones over their admin HTTP.
+
+mod answers;
+mod args;
+mod audit;
+mod client;
+mod demo;
+mod duration;
+mod failure;
+mod leave;
+mod logs;
+mod migrate;
+mod node;
+mod options;
+mod output;
+mod settings;
+mod signals;
+mod status;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Args, Command};
+use failure::Failure;
+
+/// Runs the command that the arguments ask for.
+pub(crate) fn main() -> ExitCode {
+    // On bad usage this prints to stderr and exits with 2; on --help and --version, with 0.
+    let args = Args::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            return Failure::failed(format!("cannot start the runtime: {error}")).report();
+        }
+    };
+    let result = runtime.block_on(run(args.command));
+    // What still waits (a name being looked up) must not hold up the exit.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(args) => demo::run(args).await,
+        Command::Node(args) => node::run(*args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Migrate(args) => migrate::run(args).await,
+        Command::Audit(args) => audit::run(args).await,
+        Command::Leave(args) => leave::run(args).await,
+    }
+}

@@ -1,0 +1,190 @@
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use lampyrid_wire::{BubbleId, EntityId};
+
+use super::duration::Span;
+use super::logs::LogFormat;
+use super::options::NodeArgs;
+
+/// Processes that agree who is alive, and move live entities between them exactly once.
+#[derive(Debug, Parser)]
+#[command(name = "lampyrid", version, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "Example:\n  lampyrid demo")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Demo(DemoArgs),
+    Node(Box<NodeArgs>),
+    Status(StatusArgs),
+    Migrate(MigrateArgs),
+    Audit(AuditArgs),
+    Leave(LeaveArgs),
+}
+
+/// Starts a cluster of child processes, moves entities about, kills and restarts the coordinator,
+/// and audits that nothing was lost or duplicated.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  lampyrid demo --nodes 5 --entities 10000 --duration 30s")]
+pub(crate) struct DemoArgs {
+    /// Processes to start, at least 3
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(3..=32))]
+    pub(crate) nodes: u16,
+    /// Bubbles that each process hosts
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) bubbles: u16,
+    /// Entities in all
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) entities: u32,
+    /// How long the entities move
+    #[arg(long, default_value = "15s")]
+    pub(crate) duration: Span,
+    /// Makes the choices of what moves where repeatable
+    #[arg(long, value_name = "N")]
+    pub(crate) rng_seed: Option<u64>,
+    /// End with one JSON object on stdout instead of the table
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+/// Shows the view, its members, the coordinator, the bubbles and the moves under way.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  lampyrid status --admin http://127.0.0.1:41002")]
+pub(crate) struct StatusArgs {
+    /// One JSON object instead of a screen for people
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+/// Moves entities of the asked process into a bubble; one line each, exit 0 only if all moved.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  lampyrid migrate --data-dir data/a \\\n    \
+    --to 7c1f5a52-8a0e-4c6f-9c39-3f0f4b0b8f11 0d9d2d6c-5a4e-4f9e-8d53-1b5b5f5a2c77")]
+pub(crate) struct MigrateArgs {
+    /// The bubble they go to
+    #[arg(long, value_name = "BUBBLE")]
+    pub(crate) to: BubbleId,
+    /// The entities
+    #[arg(required = true, value_name = "ENTITY")]
+    pub(crate) entities: Vec<EntityId>,
+    /// Repeating the command with the same key does not move anything twice
+    #[arg(long, value_name = "K")]
+    pub(crate) idempotency_key: Option<String>,
+    /// How long to wait for the outcome; waiting never aborts a move
+    #[arg(long, default_value = "5s")]
+    pub(crate) wait: Span,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+/// Asks processes for their entities and reports duplicates, frozen, staged and missing ones.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  lampyrid audit --admin http://127.0.0.1:41002 --expect ids.txt"
+)]
+pub(crate) struct AuditArgs {
+    /// The processes to ask; repeatable [default: every member of the view of the process found as
+    /// by the other commands: LAMPYRID_ADMIN_URL, --data-dir]
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin: Vec<String>,
+    /// A file with the ids, one a line, of the entities that must be there
+    #[arg(long, value_name = "FILE")]
+    pub(crate) expect: Option<PathBuf>,
+    /// The data directory of a process to ask for the view
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// A file with the admin token of the processes
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+/// Asks a process to leave its cluster gracefully and exit.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  lampyrid leave --data-dir data/a")]
+pub(crate) struct LeaveArgs {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+/// Which process to ask.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct TargetArgs {
+    /// Admin URL of the process [env: LAMPYRID_ADMIN_URL] [default: what the process wrote into
+    /// --data-dir]
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin: Option<String>,
+    /// The data directory of a process on this machine
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
+    /// A file with the process's admin token
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_token_file: Option<PathBuf>,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct LogArgs {
+    /// What to log to stderr, such as `info` or `lampyrid=debug` [env: RUST_LOG] [default: warn]
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) log: Option<String>,
+    /// How log lines look
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
+}
+
+impl LogArgs {
+    /// Starts the logging of a command that is no process of a cluster: quiet unless asked.
+    pub(crate) fn start(&self) -> Result<(), super::failure::Failure> {
+        let variable = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
+        match (&self.log, variable) {
+            (Some(filter), _) => super::logs::start(filter, self.log_format, "--log"),
+            (None, Some(filter)) => super::logs::start(&filter, self.log_format, "RUST_LOG"),
+            (None, None) => super::logs::start("warn", self.log_format, "default"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_has_an_example() {
+        let mut command = Args::command();
+        command.build();
+        for each in std::iter::once(&command).chain(command.get_subcommands()) {
+            let has =
+                each.get_after_help().is_some_and(|text| text.to_string().contains("Example"));
+            assert!(has || each.get_name() == "help", "{}", each.get_name());
+        }
+    }
+
+    #[test]
+    fn a_demo_of_two_is_refused() {
+        assert!(Args::try_parse_from(["lampyrid", "demo", "--nodes", "2"]).is_err());
+        assert!(Args::try_parse_from(["lampyrid", "demo", "--nodes", "3"]).is_ok());
+    }
+}

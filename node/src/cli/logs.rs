@@ -1,0 +1,33 @@
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+
+use super::failure::Failure;
+
+/// What is logged when nobody says otherwise.
+pub(crate) const DEFAULT_FILTER: &str = "info";
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One object a line.
+    Json,
+}
+
+/// Logs to stderr from now on.
+pub(crate) fn start(filter: &str, format: LogFormat, source: &str) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(filter)
+        .map_err(|error| Failure::usage(format!("{source}: `{filter}`: {error}")))?;
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let set = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    set.map_err(|error| Failure::failed(format!("cannot start logging: {error}")))
+}

@@ -1,0 +1,504 @@
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use lampyrid::admin::Token;
+use lampyrid::config::{Bubbles, Cookie, HostPort, MAX_NAME_BYTES, NodeConfig, load_or_generate};
+use lampyrid_wire::BubbleId;
+
+use super::duration::Span;
+use super::failure::Failure;
+use super::logs::{DEFAULT_FILTER, LogFormat};
+use super::settings::{Flag, Kind, Settings, Source};
+
+/// Every setting of `lampyrid node`, by the name of its flag.
+const SETTINGS: &[(&str, Kind)] = &[
+    ("name", Kind::One),
+    ("cluster-name", Kind::One),
+    ("listen", Kind::One),
+    ("advertise", Kind::One),
+    ("admin", Kind::One),
+    ("admin-token-file", Kind::One),
+    ("join", Kind::Many),
+    ("join-timeout", Kind::One),
+    ("data-dir", Kind::One),
+    ("bubbles", Kind::One),
+    ("bubble", Kind::Many),
+    ("cookie-file", Kind::One),
+    ("tls-cert", Kind::One),
+    ("tls-key", Kind::One),
+    ("tls-ca", Kind::One),
+    ("allow-insecure-bind", Kind::Switch),
+    ("workload", Kind::One),
+    ("drift-rate", Kind::One),
+    ("log", Kind::One),
+    ("log-format", Kind::One),
+];
+
+/// Moves a second of `--workload drift` when no rate is given.
+const DEFAULT_DRIFT_RATE: u32 = 10;
+
+/// The highest rate: what one request can move.
+const MAX_DRIFT_RATE: u32 = 10_000;
+
+/// Runs one process until SIGTERM or ctrl-C.
+///
+/// Every option can also be given as a variable LAMPYRID_OPTION_NAME, or in the file of --config as
+/// `option-name = value`; a flag wins over a variable, a variable over the file.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  LAMPYRID_COOKIE=change-me lampyrid node --name b --data-dir \
+    data/b --join 127.0.0.1:7001")]
+pub(crate) struct NodeArgs {
+    /// A TOML file with options [env: LAMPYRID_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Name shown to people [default: host name and pid]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Processes of another cluster name are refused [default: lampyrid]
+    #[arg(long, value_name = "NAME")]
+    cluster_name: Option<String>,
+    /// Where to listen for other processes [default: 127.0.0.1:0, a free port that is kept in the
+    /// data directory]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Where others reach this process, if not at --listen
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
+    /// Where to serve the admin HTTP [default: 127.0.0.1:0]
+    #[arg(long, value_name = "HOST:PORT")]
+    admin: Option<String>,
+    /// Demand the token in this file (`Authorization: Bearer`) on all but /healthz and /readyz
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<String>,
+    /// A process to join through; repeatable. Without it an empty data directory starts a new
+    /// cluster
+    #[arg(long, value_name = "HOST:PORT")]
+    join: Vec<String>,
+    /// How long to try to join before giving up [default: 30s]
+    #[arg(long, value_name = "DURATION")]
+    join_timeout: Option<String>,
+    /// Identity, journal and entities; without it everything is in memory and gone at the exit
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Bubbles to create on the first start [default: 1]
+    #[arg(long, value_name = "N")]
+    bubbles: Option<String>,
+    /// A bubble of this id to create on the first start; repeatable, in place of --bubbles
+    #[arg(long, value_name = "UUID")]
+    bubble: Vec<String>,
+    /// The file with the secret that all processes of the cluster share [default: the secret itself
+    /// in LAMPYRID_COOKIE, else one generated in the data directory]
+    #[arg(long, value_name = "FILE")]
+    cookie_file: Option<String>,
+    /// Certificate for mutual TLS between processes (comes in a later version)
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Option<String>,
+    /// Private key for mutual TLS between processes (comes in a later version)
+    #[arg(long, value_name = "FILE")]
+    tls_key: Option<String>,
+    /// Authority for mutual TLS between processes (comes in a later version)
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<String>,
+    /// Listen beyond loopback although nothing is encrypted, or without an admin token
+    #[arg(long)]
+    allow_insecure_bind: bool,
+    /// Built-in workload: none or drift [default: none]
+    #[arg(long, value_name = "WORKLOAD")]
+    workload: Option<String>,
+    /// Local entities that cross into a random other bubble each second [default: 10]
+    #[arg(long, value_name = "N")]
+    drift_rate: Option<String>,
+    /// What to log to stderr, such as `info` or `lampyrid=debug` [env: LAMPYRID_LOG, RUST_LOG]
+    /// [default: info]
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+    /// How log lines look: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+    /// Leave when stdin ends: whoever started this process with a pipe has gone
+    #[arg(long, hide = true)]
+    pub(crate) leave_when_stdin_ends: bool,
+}
+
+/// What `lampyrid node` runs, checked.
+#[derive(Debug)]
+pub(crate) struct NodeOptions {
+    /// For the node itself; its admin URL is not known yet.
+    pub(crate) node: NodeConfig,
+    /// Where the secret came from, for the log.
+    pub(crate) cookie: CookieOrigin,
+    /// Where to serve the admin HTTP.
+    pub(crate) admin: SocketAddr,
+    /// What its clients must show.
+    pub(crate) admin_token: Option<Token>,
+    /// Moves a second of the built-in workload; none without it.
+    pub(crate) drift_rate: Option<u32>,
+    /// See [`super::logs::start`].
+    pub(crate) log: Log,
+}
+
+/// What to log, and who said so.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+    pub(crate) source: String,
+}
+
+/// Where the shared secret came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CookieOrigin {
+    /// From a file or variable.
+    Given,
+    /// From the data directory, made by an earlier start.
+    Kept,
+    /// Made now, in the data directory.
+    Generated,
+    /// Made now, in memory: nobody else can have it.
+    Fleeting,
+}
+
+impl NodeArgs {
+    /// Puts flags, variables and file together. Touches nothing yet but the files it reads, and
+    /// the shared secret that it may have to generate.
+    pub(crate) fn resolve(
+        &self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<NodeOptions, Failure> {
+        let file = self.config.clone().or_else(|| variable("LAMPYRID_CONFIG").map(PathBuf::from));
+        let settings = Settings::load(SETTINGS, self.flags(), &variable, file.as_deref())?;
+        for key in ["tls-cert", "tls-key", "tls-ca"] {
+            if settings.source(key).is_some() {
+                let detail = "TLS between processes comes in a later version";
+                return Err(settings.fault(key, detail));
+            }
+        }
+        let allow_insecure_bind = settings.is_on("allow-insecure-bind")?;
+        let log = log(&settings, &variable)?;
+        let admin_token = admin_token(&settings)?;
+        let admin = admin(&settings, admin_token.is_some() || allow_insecure_bind)?;
+        let drift_rate = drift(&settings)?;
+        // A stand-in until everything else is known to be right: generating one writes a file.
+        let mut node = NodeConfig::new(default_name(), Cookie::random());
+        node.allow_insecure_bind = allow_insecure_bind;
+        fill(&mut node, &settings)?;
+        node.check().map_err(|error| settings.fault(error.setting(), error))?;
+        let cookie;
+        (node.cookie, cookie) = find_cookie(&settings, &variable, node.data_dir.as_deref())?;
+        Ok(NodeOptions { node, cookie, admin, admin_token, drift_rate, log })
+    }
+
+    fn flags(&self) -> Vec<Flag> {
+        let one = |text: &Option<String>| text.iter().cloned().collect::<Vec<_>>();
+        vec![
+            ("name", one(&self.name)),
+            ("cluster-name", one(&self.cluster_name)),
+            ("listen", one(&self.listen)),
+            ("advertise", one(&self.advertise)),
+            ("admin", one(&self.admin)),
+            ("admin-token-file", one(&self.admin_token_file)),
+            ("join", self.join.clone()),
+            ("join-timeout", one(&self.join_timeout)),
+            ("data-dir", one(&self.data_dir)),
+            ("bubbles", one(&self.bubbles)),
+            ("bubble", self.bubble.clone()),
+            ("cookie-file", one(&self.cookie_file)),
+            ("tls-cert", one(&self.tls_cert)),
+            ("tls-key", one(&self.tls_key)),
+            ("tls-ca", one(&self.tls_ca)),
+            (
+                "allow-insecure-bind",
+                self.allow_insecure_bind.then(|| "true".to_owned()).into_iter().collect(),
+            ),
+            ("workload", one(&self.workload)),
+            ("drift-rate", one(&self.drift_rate)),
+            ("log", one(&self.log)),
+            ("log-format", one(&self.log_format)),
+        ]
+    }
+}
+
+fn fill(node: &mut NodeConfig, settings: &Settings) -> Result<(), Failure> {
+    if let Some(name) = settings.one("name")? {
+        node.name = name;
+    }
+    if let Some(name) = settings.one("cluster-name")? {
+        node.cluster_name = name;
+    }
+    if let Some(address) = address(settings, "listen")? {
+        node.listen = address;
+    }
+    node.advertise = settings.one("advertise")?;
+    node.join = settings.many::<HostPort>("join")?;
+    if let Some(seed) = node.join.iter().find(|seed| seed.port == 0) {
+        return Err(settings.fault("join", format!("`{seed}`: nobody listens at port 0")));
+    }
+    if let Some(Span(limit)) = settings.one("join-timeout")? {
+        if limit == Duration::ZERO {
+            return Err(settings.fault("join-timeout", "it must be longer than nothing"));
+        }
+        node.join_timeout = limit;
+    }
+    node.data_dir = settings.one("data-dir")?;
+    if node.data_dir.as_ref().is_some_and(|dir| dir.as_os_str().is_empty()) {
+        return Err(settings.fault("data-dir", "the name is empty"));
+    }
+    node.bubbles = bubbles(settings)?;
+    Ok(())
+}
+
+fn bubbles(settings: &Settings) -> Result<Bubbles, Failure> {
+    let fixed = settings.many::<BubbleId>("bubble")?;
+    let count = settings.one::<usize>("bubbles")?;
+    match (fixed.is_empty(), count) {
+        (true, count) => Ok(Bubbles::Count(count.unwrap_or(1))),
+        (false, None) => Ok(Bubbles::Fixed(fixed)),
+        (false, Some(count)) if count == fixed.len() => Ok(Bubbles::Fixed(fixed)),
+        (false, Some(count)) => {
+            let detail = format!("it says {count}, but `bubble` names {}", fixed.len());
+            Err(settings.fault("bubbles", detail))
+        }
+    }
+}
+
+/// An address to bind, which must be one of this machine's, so it is looked up at once.
+fn address(settings: &Settings, key: &'static str) -> Result<Option<SocketAddr>, Failure> {
+    let Some(place) = settings.one::<HostPort>(key)? else { return Ok(None) };
+    let found = place.resolve();
+    found.map(Some).map_err(|error| settings.fault(key, format!("`{place}`: {error}")))
+}
+
+fn admin(settings: &Settings, may_be_open: bool) -> Result<SocketAddr, Failure> {
+    let at = address(settings, "admin")?.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 0)));
+    if at.ip().is_loopback() || may_be_open {
+        return Ok(at);
+    }
+    let detail = format!(
+        "{at} is not a loopback address and no token is demanded: anyone could command this \
+         process; give --admin-token-file, or --allow-insecure-bind if this network is trusted"
+    );
+    Err(settings.fault("admin", detail))
+}
+
+fn admin_token(settings: &Settings) -> Result<Option<Token>, Failure> {
+    let key = "admin-token-file";
+    let Some(path) = settings.one::<PathBuf>(key)? else { return Ok(None) };
+    match read_token(&path) {
+        Ok(text) => Ok(Some(Token::new(text.as_bytes()))),
+        Err(detail) => Err(settings.fault(key, detail)),
+    }
+}
+
+/// Reads a token; for those who demand it and for those who show it.
+pub(crate) fn read_token(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{shown}: {error}"))?;
+    let text = text.trim();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(format!("{shown}: a token is one line of visible ASCII characters"));
+    }
+    Ok(text.to_owned())
+}
+
+fn drift(settings: &Settings) -> Result<Option<u32>, Failure> {
+    let rate = settings.one::<u32>("drift-rate")?;
+    if rate.is_some_and(|rate| !(1..=MAX_DRIFT_RATE).contains(&rate)) {
+        let detail = format!("it must be between 1 and {MAX_DRIFT_RATE}");
+        return Err(settings.fault("drift-rate", detail));
+    }
+    match settings.one::<String>("workload")?.as_deref() {
+        None | Some("none") if rate.is_some() => {
+            Err(settings.fault("drift-rate", "it needs `workload` to be drift"))
+        }
+        None | Some("none") => Ok(None),
+        Some("drift") => Ok(Some(rate.unwrap_or(DEFAULT_DRIFT_RATE))),
+        Some(other) => {
+            Err(settings.fault("workload", format!("`{other}` is neither none nor drift")))
+        }
+    }
+}
+
+fn log(settings: &Settings, variable: impl Fn(&str) -> Option<String>) -> Result<Log, Failure> {
+    let format = settings.one::<String>("log-format")?;
+    let format = match format.map(|text| (LogFormat::from_str(&text, true), text)) {
+        None => LogFormat::default(),
+        Some((Ok(format), _)) => format,
+        Some((Err(_), text)) => {
+            let detail = format!("`{text}` is neither text nor json");
+            return Err(settings.fault("log-format", detail));
+        }
+    };
+    let given = settings.one::<String>("log")?.zip(settings.source("log"));
+    let customary = variable("RUST_LOG").filter(|text| !text.is_empty());
+    let (filter, source) = match (given, customary) {
+        (Some((filter, source @ (Source::Flag(_) | Source::Variable(_)))), _)
+        | (Some((filter, source)), None) => (filter, source.to_string()),
+        (_, Some(filter)) => (filter, "RUST_LOG".to_owned()),
+        (None, None) => (DEFAULT_FILTER.to_owned(), "default".to_owned()),
+    };
+    Ok(Log { filter, format, source })
+}
+
+/// The secret: a file that a flag or variable names, the variable with the secret itself, a file
+/// that the configuration names, or one of our own making.
+fn find_cookie(
+    settings: &Settings,
+    variable: impl Fn(&str) -> Option<String>,
+    data_dir: Option<&Path>,
+) -> Result<(Cookie, CookieOrigin), Failure> {
+    let key = "cookie-file";
+    let secret = variable("LAMPYRID_COOKIE").filter(|text| !text.is_empty());
+    let weak = matches!(settings.source(key), Some(Source::File { .. }));
+    if let (Some(secret), true) = (&secret, weak || settings.source(key).is_none()) {
+        let cookie = Cookie::new(secret.as_bytes());
+        let cookie = cookie.map_err(|e| Failure::usage(format!("LAMPYRID_COOKIE: {e}")))?;
+        return Ok((cookie, CookieOrigin::Given));
+    }
+    if let Some(path) = settings.one::<PathBuf>(key)? {
+        let cookie = Cookie::read(&path);
+        let cookie = cookie.map_err(|e| settings.fault(key, format!("{}: {e}", path.display())))?;
+        return Ok((cookie, CookieOrigin::Given));
+    }
+    let Some(dir) = data_dir else { return Ok((Cookie::random(), CookieOrigin::Fleeting)) };
+    let (cookie, is_new) = load_or_generate(dir)
+        .map_err(|error| Failure::failed(format!("{}: {error}", dir.display())))?;
+    Ok((cookie, if is_new { CookieOrigin::Generated } else { CookieOrigin::Kept }))
+}
+
+fn default_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
+        .or_else(|_| std::env::var("HOSTNAME"))
+        .unwrap_or_default();
+    let id = std::process::id();
+    // Room for the hyphen and the longest number.
+    let host: String = host.trim().chars().filter(char::is_ascii_graphic).collect();
+    let host = &host[..host.len().min(MAX_NAME_BYTES - 11)];
+    if host.is_empty() { format!("node-{id}") } else { format!("{host}-{id}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Only {
+        #[command(flatten)]
+        args: NodeArgs,
+    }
+
+    fn resolve(args: &[&str], variables: &[(&str, &str)]) -> Result<NodeOptions, Failure> {
+        let only = Only::try_parse_from(std::iter::once(&"node").chain(args)).unwrap();
+        only.args.resolve(|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned())
+        })
+    }
+
+    fn refused(args: &[&str], variables: &[(&str, &str)], start: &str) {
+        let failure = resolve(args, variables).unwrap_err();
+        assert!(matches!(failure, Failure::Usage(_)), "{failure:?}");
+        assert!(failure.to_string().starts_with(start), "{failure}");
+    }
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut place = tempfile::NamedTempFile::new().unwrap();
+        place.write_all(text.as_bytes()).unwrap();
+        place
+    }
+
+    #[test]
+    fn nothing_given_is_a_process_on_loopback_that_talks_to_itself() {
+        let options = resolve(&[], &[]).unwrap();
+        assert_eq!(options.cookie, CookieOrigin::Fleeting);
+        assert_eq!(options.admin.to_string(), "127.0.0.1:0");
+        assert_eq!(options.node.listen.to_string(), "127.0.0.1:0");
+        assert_eq!(options.node.bubbles, Bubbles::Count(1));
+        assert_eq!(options.log.filter, DEFAULT_FILTER);
+        assert!(options.drift_rate.is_none() && options.admin_token.is_none());
+    }
+
+    #[test]
+    fn each_source_reaches_the_same_setting() {
+        let config = file("cluster-name = \"deep\"\njoin = [\"a:1\", \"b:2\"]\nbubbles = 4\n");
+        let path = config.path().to_str().unwrap();
+        let variables = [("LAMPYRID_CONFIG", path), ("LAMPYRID_JOIN_TIMEOUT", "2s")];
+        let options = resolve(&["--name", "n", "--join", "c:3"], &variables).unwrap();
+        assert_eq!(options.node.name, "n");
+        assert_eq!(options.node.cluster_name, "deep");
+        assert_eq!(options.node.join, vec!["c:3".parse().unwrap()]);
+        assert_eq!(options.node.join_timeout, Duration::from_secs(2));
+        assert_eq!(options.node.bubbles, Bubbles::Count(4));
+    }
+
+    #[test]
+    fn what_is_not_safe_or_not_there_yet_is_refused() {
+        refused(&["--listen", "0.0.0.0:7000"], &[], "--listen: 0.0.0.0:7000 is not a loopback");
+        refused(&["--admin", "0.0.0.0:7000"], &[], "--admin: 0.0.0.0:7000 is not a loopback");
+        resolve(&["--listen", "0.0.0.0:7000", "--allow-insecure-bind"], &[]).unwrap();
+        resolve(&["--admin", "0.0.0.0:7000", "--allow-insecure-bind"], &[]).unwrap();
+        let token = file("t0ken\n");
+        let path = token.path().to_str().unwrap();
+        resolve(&["--admin", "0.0.0.0:7000", "--admin-token-file", path], &[]).unwrap();
+        refused(&["--tls-cert", "x"], &[], "--tls-cert: TLS");
+        refused(&[], &[("LAMPYRID_TLS_KEY", "x")], "LAMPYRID_TLS_KEY: TLS");
+    }
+
+    #[test]
+    fn wrong_values_are_refused_by_the_name_of_their_source() {
+        refused(&["--listen", "nowhere"], &[], "--listen: `nowhere` is not HOST:PORT");
+        refused(&["--join", "a:0"], &[], "--join: `a:0`");
+        refused(&["--advertise", "a:0"], &[], "--advertise: ");
+        refused(&["--bubble", "x"], &[], "--bubble: `x` is not a UUID");
+        refused(&[], &[("LAMPYRID_BUBBLES", "4097")], "LAMPYRID_BUBBLES: a process hosts");
+        refused(&["--join-timeout", "soon"], &[], "--join-timeout: `soon`");
+        refused(&["--workload", "storm"], &[], "--workload: `storm`");
+        refused(&["--drift-rate", "5"], &[], "--drift-rate: it needs");
+        refused(&["--workload", "drift", "--drift-rate", "0"], &[], "--drift-rate: ");
+        refused(&["--log-format", "xml"], &[], "--log-format: `xml`");
+        refused(&["--name", ""], &[], "--name: ");
+        refused(&["--cookie-file", "/nonexistent"], &[], "--cookie-file: /nonexistent: ");
+        refused(&["--admin-token-file", "/nonexistent"], &[], "--admin-token-file: /nonexistent");
+    }
+
+    #[test]
+    fn the_secret_is_found_in_the_order_of_precedence_and_never_shown() {
+        let mine = file("from-file\n");
+        let path = mine.path().to_str().unwrap();
+        let variables = [("LAMPYRID_COOKIE", "from-variable")];
+        let cookie = |args: &[&str], variables: &[_]| {
+            let options = resolve(args, variables).unwrap();
+            assert!(!format!("{options:?}").contains("from-"), "the secret is never shown");
+            String::from_utf8(options.node.cookie.as_bytes().to_vec()).unwrap()
+        };
+        assert_eq!(cookie(&["--cookie-file", path], &variables), "from-file");
+        assert_eq!(cookie(&[], &variables), "from-variable");
+        let config = file(&format!("cookie-file = '{path}'\n"));
+        let config = config.path().to_str().unwrap();
+        assert_eq!(cookie(&["--config", config], &[]), "from-file");
+        assert_eq!(cookie(&["--config", config], &variables), "from-variable");
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().to_str().unwrap();
+        let first = resolve(&["--data-dir", dir], &[]).unwrap();
+        let second = resolve(&["--data-dir", dir], &[]).unwrap();
+        assert_eq!((first.cookie, second.cookie), (CookieOrigin::Generated, CookieOrigin::Kept));
+        assert_eq!(first.node.cookie, second.node.cookie);
+    }
+
+    #[test]
+    fn the_customary_log_variable_is_below_ours_and_above_the_file() {
+        let config = file("log = 'trace'\n");
+        let config = config.path().to_str().unwrap();
+        let filter = |args: &[&str], variables: &[_]| resolve(args, variables).unwrap().log.filter;
+        assert_eq!(filter(&["--config", config], &[]), "trace");
+        assert_eq!(filter(&["--config", config], &[("RUST_LOG", "warn")]), "warn");
+        let both = [("RUST_LOG", "warn"), ("LAMPYRID_LOG", "debug")];
+        assert_eq!(filter(&[], &both), "debug");
+        assert_eq!(filter(&["--log", "error"], &both), "error");
+    }
+}
