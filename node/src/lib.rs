@@ -3,6 +3,7 @@
 #[cfg(feature = "cli")]
 pub mod admin;
 pub mod config;
+pub mod links;
 mod node;
 #[cfg(feature = "cli")]
 pub mod workload;

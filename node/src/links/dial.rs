@@ -1,0 +1,75 @@
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use lampyrid_membership::ProbeOutcome;
+use tokio::net::TcpStream;
+
+use super::accept::report;
+use super::actor::LinksMessage;
+use super::counters::{Gauge, count};
+use super::handshake::{Handshake, HandshakeError};
+use super::hello::Side;
+use super::limits::{CONNECT_LIMIT, HANDSHAKE_LIMIT};
+use super::link_core::DialOutcome;
+use super::shared::Shared;
+
+/// Connects, shakes hands, and tells the links how it ended.
+pub(crate) async fn dial(shared: Arc<Shared>, address: SocketAddr) {
+    count(&shared.counters.dialled, 1);
+    let result = attempt(&shared, address).await;
+    let outcome = match &result {
+        Ok(()) | Err(HandshakeError::Duplicate) => DialOutcome::Settled,
+        Err(HandshakeError::Refused(reason)) => DialOutcome::Refused(*reason),
+        Err(HandshakeError::Ourselves) => DialOutcome::Ourselves,
+        Err(
+            HandshakeError::Silent
+            | HandshakeError::Io(_)
+            | HandshakeError::Garbage(_)
+            | HandshakeError::NotRunning,
+        ) => DialOutcome::Failed,
+    };
+    if let Err(error) = result {
+        match error {
+            // A process that is not there is no news: membership sees its sessions end.
+            HandshakeError::Io(error) => tracing::debug!(%address, %error, "nobody answers"),
+            error => report(&shared, address, &error),
+        }
+    }
+    // Not running: the next run dials afresh.
+    let _ = shared.slot.cast(LinksMessage::DialEnded(address, outcome));
+}
+
+async fn attempt(shared: &Arc<Shared>, address: SocketAddr) -> Result<(), HandshakeError> {
+    let stream = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address))
+        .await
+        .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    let _gauge = Gauge::raise(Arc::clone(&shared.counters), |counters| &counters.handshakes);
+    let handshake = Handshake {
+        shared: Arc::clone(shared),
+        side: Side::Dialler,
+        address,
+        authenticated: Arc::new(AtomicBool::new(false)),
+    };
+    let whole = async {
+        stream.set_nodelay(true)?;
+        let wire = shared.config.transport.client(stream).await?;
+        handshake.run(wire).await
+    };
+    tokio::time::timeout(HANDSHAKE_LIMIT, whole)
+        .await
+        .unwrap_or(Err(HandshakeError::Garbage("it did not finish its hello in time")))
+}
+
+/// A bare connect. A frozen process still accepts (its kernel does): only a process that is gone
+/// is found out by this.
+pub(crate) async fn probe(address: SocketAddr, limit: Duration) -> ProbeOutcome {
+    match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+        Ok(Ok(_)) => ProbeOutcome::Accepted,
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            ProbeOutcome::Refused
+        }
+        Ok(Err(_)) | Err(_) => ProbeOutcome::NoAnswer,
+    }
+}

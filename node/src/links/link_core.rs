@@ -1,0 +1,431 @@
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lampyrid_membership::{LinkEvent, RefusalReason};
+use lampyrid_wire::{Incarnation, Member, Peer, ProcessId};
+
+use super::hello::{Statement, Verdict};
+use super::limits::{CLOSE_LIMIT, MAX_SESSIONS, MAX_SOUGHT, READY_LIMIT, STABLE_AFTER};
+use super::targets::{Aim, Targets};
+
+/// A connection that was decided to be a session; a number of this process's own.
+pub(crate) type ConnId = u64;
+
+/// An authenticated connection that asks to become a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Card {
+    /// Who is there.
+    pub(crate) peer: Peer,
+    /// Who we said we are.
+    pub(crate) as_me: Peer,
+    /// The address that we dialled; `None` if we accepted.
+    pub(crate) dialled: Option<SocketAddr>,
+    /// Where the peer says it listens.
+    pub(crate) advertised: SocketAddr,
+}
+
+/// Who decides about a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Basis {
+    /// We do, and the peer stated this.
+    Ours(Statement),
+    /// The peer did: go, under this number.
+    Theirs(u64),
+}
+
+/// How a dial ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DialOutcome {
+    /// There is a session, or another connection stands.
+    Settled,
+    /// Nothing came of it.
+    Failed,
+    /// It was refused.
+    Refused(RefusalReason),
+    /// It is this very process.
+    Ourselves,
+}
+
+/// What happens to the links.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Input {
+    /// This process is that one from now on.
+    Me(Peer),
+    /// See [`lampyrid_membership::LinkControl::keep`].
+    Keep(Vec<Member>),
+    /// See [`lampyrid_membership::LinkControl::seek`].
+    Seek(Vec<SocketAddr>),
+    /// A connection is authenticated; answered by [`Output::Ruling`].
+    Settle(Card, Basis),
+    /// The stream of a session is there.
+    Delivered(ConnId),
+    /// A session can carry frames.
+    Ready(ConnId),
+    /// A session has to end.
+    Broken(ConnId, &'static str),
+    /// The substrate has let go of a session.
+    Ended(ConnId),
+    /// A dial ended.
+    DialEnded(SocketAddr, DialOutcome),
+    /// The deadline has come.
+    Wake,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// Connect and shake hands.
+    Dial(SocketAddr),
+    /// The answer to [`Input::Settle`]; with the session's number if it is to go.
+    Ruling(Verdict, Option<ConnId>),
+    /// Give the stream to the substrate.
+    HandOver(ConnId),
+    /// Fail the stream and forget the session.
+    Close(ConnId, &'static str),
+    /// Frames may flow.
+    Up(ConnId, Peer),
+    /// No more frames.
+    Down(ConnId, Peer),
+    /// Tell membership.
+    Event(LinkEvent),
+}
+
+#[derive(Debug)]
+struct Link {
+    conn: ConnId,
+    card: Card,
+    decision: u64,
+    /// Its stream is there.
+    delivered: bool,
+    /// The substrate has it.
+    handed: bool,
+    /// The peer is or was a member to keep.
+    was_kept: bool,
+    up_since: Option<Duration>,
+    /// When it must be up.
+    deadline: Duration,
+}
+
+/// Which sessions there are, which are to be, and what is dialled for that.
+///
+/// **One session per pair.** The process with the lower id arbitrates: the last message of every
+/// handshake is its verdict. It numbers its decisions; both sides let a higher number displace a
+/// lower one and ignore the reverse, so verdicts that overtake each other on two connections leave
+/// the same survivor on both sides. With a session standing, a further connection of the same life
+/// is a duplicate, unless the peer states that it heard of that session and no longer has it: then
+/// ours is half-open and gives way. Another life of the process displaces, an older one never does.
+///
+/// **Substrate.** It runs its own election between sessions of one node name; so a session is
+/// handed over only when it has let go of the one before, and there is never anything to elect.
+#[derive(Debug)]
+pub(crate) struct LinkCore {
+    me: Peer,
+    live: BTreeMap<ProcessId, Link>,
+    /// Closed sessions that the substrate has not let go of yet.
+    closing: BTreeMap<ConnId, (ProcessId, Duration)>,
+    /// The highest decision heard from each process that arbitrates.
+    seen: BTreeMap<ProcessId, (Peer, u64)>,
+    targets: Targets,
+    last_conn: ConnId,
+    last_decision: u64,
+}
+
+/// Entries of `seen` without a session are dropped beyond this many.
+const MAX_SEEN: usize = 4 * MAX_SESSIONS;
+
+impl LinkCore {
+    /// A core without sessions. `generation` rises with every restart of the links in this life of
+    /// the process, so that decisions go on rising.
+    pub(crate) fn new(me: Peer, seed: u64, generation: u32) -> Self {
+        Self {
+            me,
+            live: BTreeMap::new(),
+            closing: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            targets: Targets::new(seed),
+            last_conn: 0,
+            last_decision: u64::from(generation) << 32,
+        }
+    }
+
+    pub(crate) fn me(&self) -> Peer {
+        self.me
+    }
+
+    /// Whether a peer would be refused, and what to state to it.
+    pub(crate) fn consider(&self, peer: &Peer) -> (Option<RefusalReason>, Statement) {
+        let live = self.live.get(&peer.process);
+        let refusal = if peer.process == self.me.process {
+            Some(RefusalReason::OwnId)
+        } else if live.is_none() && self.live.len() >= MAX_SESSIONS {
+            Some(RefusalReason::TooManySessions)
+        } else {
+            None
+        };
+        let live = live.filter(|link| link.card.peer == *peer).map(|link| link.decision);
+        (refusal, Statement { seen: self.seen_of(peer), live })
+    }
+
+    /// Whether we arbitrate between us and the peer.
+    pub(crate) fn arbitrates(me: &Peer, peer: &Peer) -> bool {
+        me.process < peer.process
+    }
+
+    /// When [`Input::Wake`] is wanted.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        let links = self.live.values().filter(|link| link.up_since.is_none());
+        let closing = self.closing.values().map(|(_, deadline)| *deadline);
+        let dials = self.targets.deadline(|aim, life| self.wanted(aim, life));
+        links.map(|link| link.deadline).chain(closing).chain(dials).min()
+    }
+
+    /// One step; `out` is appended to.
+    pub(crate) fn step(&mut self, now: Duration, input: Input, out: &mut Vec<Output>) {
+        match input {
+            Input::Me(me) => self.set_me(now, me, out),
+            Input::Keep(members) => self.keep(now, members, out),
+            Input::Seek(addresses) => {
+                self.targets.seek(addresses.into_iter().take(MAX_SOUGHT));
+                self.prune(now, out);
+            }
+            Input::Settle(card, basis) => self.settle(now, card, basis, out),
+            Input::Delivered(conn) => match self.link_mut(conn) {
+                Some(link) => link.delivered = true,
+                None => out.push(Output::Close(conn, "another connection took its place")),
+            },
+            Input::Ready(conn) => self.ready(now, conn, out),
+            Input::Broken(conn, why) => self.close(now, conn, why, out),
+            Input::Ended(conn) => {
+                self.closing.remove(&conn);
+                self.drop_link(now, conn, "the connection ended", false, out);
+            }
+            Input::DialEnded(address, outcome) => self.dial_ended(now, address, outcome, out),
+            Input::Wake => self.expire(now, out),
+        }
+        self.hand_over(out);
+        let Self { live, targets, me, .. } = self;
+        let due = targets.due(now, |aim, life| wanted(live, me, aim, life));
+        out.extend(due.into_iter().map(Output::Dial));
+    }
+
+    fn seen_of(&self, peer: &Peer) -> u64 {
+        self.seen.get(&peer.process).filter(|(life, _)| life == peer).map_or(0, |(_, seen)| *seen)
+    }
+
+    fn wanted(&self, aim: Aim, life: Incarnation) -> bool {
+        wanted(&self.live, &self.me, aim, life)
+    }
+
+    fn link_mut(&mut self, conn: ConnId) -> Option<&mut Link> {
+        self.live.values_mut().find(|link| link.conn == conn)
+    }
+
+    fn set_me(&mut self, now: Duration, me: Peer, out: &mut Vec<Output>) {
+        if self.me != me {
+            let all: Vec<ConnId> = self.live.values().map(|link| link.conn).collect();
+            all.into_iter().for_each(|conn| self.close(now, conn, "a new incarnation", out));
+            self.me = me;
+        }
+    }
+
+    fn keep(&mut self, now: Duration, mut members: Vec<Member>, out: &mut Vec<Output>) {
+        members.retain(|member| member.process != self.me.process);
+        members.sort_unstable();
+        members.truncate(MAX_SESSIONS);
+        self.targets.keep(members.iter().map(|m| (m.process, m.address, m.incarnation)));
+        for link in self.live.values_mut() {
+            link.was_kept |= self.targets.keeps(link.card.peer.process);
+        }
+        self.prune(now, out);
+        for member in members {
+            if let Some(link) = self.live.get(&member.process)
+                && link.card.peer.incarnation < member.incarnation
+            {
+                self.close(now, link.conn, "the member is at a higher incarnation", out);
+            }
+        }
+    }
+
+    /// Sessions with processes that were members and are neither kept nor sought any more end.
+    /// Those with others stay: joiners dial us before we know of them.
+    fn prune(&mut self, now: Duration, out: &mut Vec<Output>) {
+        let spare: Vec<ConnId> = self
+            .live
+            .values()
+            .filter(|link| link.was_kept && !self.targets.keeps(link.process()))
+            .filter(|link| !link.addresses().iter().any(|&it| self.targets.seeks(it)))
+            .map(|link| link.conn)
+            .collect();
+        for conn in spare {
+            self.close(now, conn, "the process is no longer a member", out);
+        }
+    }
+
+    fn settle(&mut self, now: Duration, card: Card, basis: Basis, out: &mut Vec<Output>) {
+        let verdict = self.rule(&card, basis);
+        let Verdict::Go(decision) = verdict else {
+            out.push(Output::Ruling(verdict, None));
+            return;
+        };
+        let process = card.peer.process;
+        if let Some(old) = self.live.get(&process) {
+            self.close(now, old.conn, "another connection took its place", out);
+        }
+        if let Basis::Theirs(_) = basis {
+            self.note_seen(card.peer, decision);
+        }
+        self.last_conn += 1;
+        let conn = self.last_conn;
+        let link = Link {
+            conn,
+            card,
+            decision,
+            delivered: false,
+            handed: false,
+            was_kept: self.targets.keeps(process),
+            up_since: None,
+            deadline: now + READY_LIMIT,
+        };
+        let displaced = self.live.insert(process, link);
+        assert!(displaced.is_none(), "one session per process");
+        out.push(Output::Ruling(verdict, Some(conn)));
+    }
+
+    fn rule(&mut self, card: &Card, basis: Basis) -> Verdict {
+        let (refusal, _) = self.consider(&card.peer);
+        if let Some(reason) = refusal {
+            return Verdict::Refused(reason);
+        }
+        if card.as_me != self.me {
+            return Verdict::Duplicate;
+        }
+        let stands = self.live.get(&card.peer.process).is_some_and(|old| {
+            let life = old.card.peer;
+            if life == card.peer {
+                match basis {
+                    Basis::Ours(it) => it.seen < old.decision || it.live == Some(old.decision),
+                    Basis::Theirs(decision) => decision <= old.decision,
+                }
+            } else {
+                card.peer.incarnation < life.incarnation
+            }
+        });
+        match basis {
+            _ if stands => Verdict::Duplicate,
+            Basis::Theirs(decision) if decision <= self.seen_of(&card.peer) => Verdict::Duplicate,
+            Basis::Theirs(decision) => Verdict::Go(decision),
+            Basis::Ours(_) => {
+                self.last_decision += 1;
+                Verdict::Go(self.last_decision)
+            }
+        }
+    }
+
+    fn note_seen(&mut self, peer: Peer, decision: u64) {
+        self.seen.insert(peer.process, (peer, decision));
+        if self.seen.len() > MAX_SEEN {
+            let Self { seen, live, .. } = self;
+            let spare = seen.keys().find(|process| !live.contains_key(process)).copied();
+            spare.map(|process| seen.remove(&process));
+        }
+    }
+
+    fn ready(&mut self, now: Duration, conn: ConnId, out: &mut Vec<Output>) {
+        if let Some(link) = self.link_mut(conn)
+            && link.handed
+            && link.up_since.is_none()
+        {
+            link.up_since = Some(now);
+            out.push(Output::Up(conn, link.card.peer));
+        }
+    }
+
+    fn dial_ended(
+        &mut self,
+        now: Duration,
+        address: SocketAddr,
+        outcome: DialOutcome,
+        out: &mut Vec<Output>,
+    ) {
+        let ourselves = outcome == DialOutcome::Ourselves;
+        self.targets.dial_ended(now, address, ourselves);
+        let reason = match outcome {
+            DialOutcome::Refused(reason) => reason,
+            DialOutcome::Ourselves => RefusalReason::OwnId,
+            DialOutcome::Settled | DialOutcome::Failed => return,
+        };
+        out.push(Output::Event(LinkEvent::Refused { address, reason }));
+    }
+
+    fn expire(&mut self, now: Duration, out: &mut Vec<Output>) {
+        self.closing.retain(|_, (_, deadline)| *deadline > now);
+        let late: Vec<ConnId> = self
+            .live
+            .values()
+            .filter(|link| link.up_since.is_none() && link.deadline <= now)
+            .map(|link| link.conn)
+            .collect();
+        for conn in late {
+            self.close(now, conn, "it did not get ready in time", out);
+        }
+    }
+
+    fn close(&mut self, now: Duration, conn: ConnId, why: &'static str, out: &mut Vec<Output>) {
+        self.drop_link(now, conn, why, true, out);
+    }
+
+    fn drop_link(
+        &mut self,
+        now: Duration,
+        conn: ConnId,
+        why: &'static str,
+        still_held: bool,
+        out: &mut Vec<Output>,
+    ) {
+        let Some(process) = self.live.values().find(|l| l.conn == conn).map(|l| l.process()) else {
+            return;
+        };
+        let Some(link) = self.live.remove(&process) else { return };
+        out.push(Output::Close(conn, why));
+        if link.handed && still_held {
+            self.closing.insert(conn, (process, now + CLOSE_LIMIT));
+        }
+        let stable = link.up_since.is_some_and(|since| now >= since + STABLE_AFTER);
+        self.targets.session_ended(stable, process, &link.addresses());
+        if link.up_since.is_some() {
+            out.push(Output::Down(conn, link.card.peer));
+        }
+    }
+
+    fn hand_over(&mut self, out: &mut Vec<Output>) {
+        let Self { live, closing, .. } = self;
+        for link in live.values_mut().filter(|link| link.delivered && !link.handed) {
+            if !closing.values().any(|(process, _)| *process == link.process()) {
+                link.handed = true;
+                out.push(Output::HandOver(link.conn));
+            }
+        }
+    }
+}
+
+impl Link {
+    fn process(&self) -> ProcessId {
+        self.card.peer.process
+    }
+
+    fn addresses(&self) -> Vec<SocketAddr> {
+        self.card.dialled.into_iter().chain([self.card.advertised]).collect()
+    }
+}
+
+/// A member is dialled by the lower id; what is sought is dialled by whoever seeks it.
+fn wanted(live: &BTreeMap<ProcessId, Link>, me: &Peer, aim: Aim, at_least: Incarnation) -> bool {
+    match aim {
+        Aim::Member(process) => {
+            me.process < process
+                && live.get(&process).is_none_or(|l| l.card.peer.incarnation < at_least)
+        }
+        Aim::Sought(address) => !live.values().any(|link| link.addresses().contains(&address)),
+    }
+}

@@ -1,0 +1,57 @@
+//! The links between processes: sessions over TCP, with ractor_cluster as the substrate that
+//! carries frames, and our own connections under it and our own windows above it.
+//!
+//! One connection's way: `accept` or `dial`, `transport` (the seam for TLS), `handshake` (whose
+//! messages and MACs are in `hello`), the verdict of `link_core`, `actor` (which gives the stream,
+//! guarded by `stream`, to the substrate), and `gateway` once both sides have found each other's.
+//!
+//! One frame's way: [`LinksHandle`] finds the `session`, whose `window` must have room; the
+//! gateway's remote reference carries it; the peer's gateway finds its session by the token in
+//! front of the frame, and the hook gets it together with the authenticated peer.
+//!
+//! # What a session proves, and what not
+//!
+//! A peer knows the cookie. Any holder of the cookie can claim any process id: an identity is as
+//! good as the secrecy of the cookie. Once two processes have a session, frames are attributed by a
+//! token that only these two know, so a third member cannot send in the name of one of them (over
+//! plain TCP, unless it reads or alters their packets). An authenticated peer is further trusted
+//! not to exhaust us: the substrate lets it announce any number of actors and groups, register names
+//! of its own among this process's local actors, and queue messages that are no frames. Frames
+//! beyond the window end the session; so does anything that the substrate cannot parse.
+//!
+//! # What can be lost
+//!
+//! A frame that was accepted for sending is lost if the session ends before it arrives, without
+//! notice. Frames of one peer and channel keep their order within one session. A peer that is frozen
+//! or cut off keeps its session for up to [`limits::IDLE_LIMIT`]; one whose process ends loses it at
+//! once. A receiver that holds on to [`lampyrid_wire::Inbound::credit`] stops the sender of that
+//! channel, and no other.
+
+mod accept;
+mod actor;
+mod config;
+mod counters;
+mod dial;
+mod error;
+mod gateway;
+mod handle;
+mod handshake;
+mod hello;
+pub mod limits;
+mod link_core;
+mod log_limiter;
+mod session;
+mod shared;
+mod stream;
+mod targets;
+mod transport;
+mod window;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{Cookie, LinksConfig, LinksHooks};
+pub use counters::{ChannelCounters, LinkCounters};
+pub use error::LinksError;
+pub use handle::LinksHandle;
+pub use transport::{Plain, Securing, Transport, WireStream};

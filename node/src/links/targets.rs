@@ -1,0 +1,189 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lampyrid_wire::{Incarnation, ProcessId};
+
+use super::limits::{FIRST_BACKOFF, LAST_BACKOFF, MAX_DIALS};
+
+/// Why an address is dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Aim {
+    /// A member to keep a session with.
+    Member(ProcessId),
+    /// Whoever is there.
+    Sought(SocketAddr),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Target {
+    address: SocketAddr,
+    /// At least this life of the member; zero for what is sought.
+    incarnation: Incarnation,
+    attempts: u32,
+    not_before: Duration,
+    /// It turned out to be ourselves: not dialled again.
+    parked: bool,
+}
+
+impl Target {
+    fn new(address: SocketAddr, incarnation: Incarnation) -> Self {
+        Self { address, incarnation, attempts: 0, not_before: Duration::ZERO, parked: false }
+    }
+}
+
+/// What is to be dialled, and when next. Backoff doubles from 20 ms to 1 s, less a jitter that
+/// depends only on seed, address and attempt.
+#[derive(Debug)]
+pub(crate) struct Targets {
+    seed: u64,
+    targets: BTreeMap<Aim, Target>,
+    flights: BTreeSet<SocketAddr>,
+}
+
+impl Targets {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { seed, targets: BTreeMap::new(), flights: BTreeSet::new() }
+    }
+
+    /// Replaces all targets of members. One that stays the same keeps its backoff.
+    pub(crate) fn keep(
+        &mut self,
+        members: impl Iterator<Item = (ProcessId, SocketAddr, Incarnation)>,
+    ) {
+        let new = members.map(|(process, address, incarnation)| {
+            (Aim::Member(process), Target::new(address, incarnation))
+        });
+        self.replace(|aim| matches!(aim, Aim::Member(_)), new.collect());
+    }
+
+    /// Replaces all targets that are sought.
+    pub(crate) fn seek(&mut self, addresses: impl Iterator<Item = SocketAddr>) {
+        let new = addresses
+            .map(|address| (Aim::Sought(address), Target::new(address, Incarnation::default())));
+        self.replace(|aim| matches!(aim, Aim::Sought(_)), new.collect());
+    }
+
+    fn replace(&mut self, kind: fn(&Aim) -> bool, mut new: BTreeMap<Aim, Target>) {
+        for (aim, target) in &mut new {
+            if let Some(old) = self.targets.get(aim)
+                && (old.address, old.incarnation) == (target.address, target.incarnation)
+            {
+                *target = old.clone();
+            }
+        }
+        self.targets.retain(|aim, _| !kind(aim));
+        self.targets.append(&mut new);
+    }
+
+    pub(crate) fn seeks(&self, address: SocketAddr) -> bool {
+        self.targets.contains_key(&Aim::Sought(address))
+    }
+
+    pub(crate) fn keeps(&self, process: ProcessId) -> bool {
+        self.targets.contains_key(&Aim::Member(process))
+    }
+
+    /// A dial of `address` ended. Whatever came of it, the next one waits longer; a session that
+    /// stood resets that when it ends.
+    pub(crate) fn dial_ended(&mut self, now: Duration, address: SocketAddr, ourselves: bool) {
+        self.flights.remove(&address);
+        let seed = self.seed;
+        for target in self.targets.values_mut().filter(|target| target.address == address) {
+            target.attempts = target.attempts.saturating_add(1);
+            target.not_before = now + backoff(seed, address, target.attempts);
+            target.parked |= ourselves;
+        }
+    }
+
+    /// A session that served these targets ended; after a stable one the first dial is immediate.
+    pub(crate) fn session_ended(
+        &mut self,
+        stable: bool,
+        process: ProcessId,
+        addresses: &[SocketAddr],
+    ) {
+        let aims = addresses.iter().map(|&address| Aim::Sought(address));
+        for aim in aims.chain([Aim::Member(process)]) {
+            if stable && let Some(target) = self.targets.get_mut(&aim) {
+                target.attempts = 0;
+                target.not_before = Duration::ZERO;
+            }
+        }
+    }
+
+    /// The addresses to dial now; they count as dialled from here.
+    pub(crate) fn due(
+        &mut self,
+        now: Duration,
+        wanted: impl Fn(Aim, Incarnation) -> bool,
+    ) -> Vec<SocketAddr> {
+        let mut due = Vec::new();
+        for (aim, target) in &self.targets {
+            if self.flights.len() >= MAX_DIALS {
+                break;
+            }
+            if !target.parked
+                && target.not_before <= now
+                && wanted(*aim, target.incarnation)
+                && self.flights.insert(target.address)
+            {
+                due.push(target.address);
+            }
+        }
+        due
+    }
+
+    /// When the next dial is due. A target without a free dial waits for one to end instead.
+    pub(crate) fn deadline(&self, wanted: impl Fn(Aim, Incarnation) -> bool) -> Option<Duration> {
+        if self.flights.len() >= MAX_DIALS {
+            return None;
+        }
+        self.targets
+            .iter()
+            .filter(|(aim, target)| {
+                !target.parked
+                    && !self.flights.contains(&target.address)
+                    && wanted(**aim, target.incarnation)
+            })
+            .map(|(_, target)| target.not_before)
+            .min()
+    }
+}
+
+/// The wait after so many attempts: doubling, with up to a quarter taken off.
+fn backoff(seed: u64, address: SocketAddr, attempts: u32) -> Duration {
+    let doublings = attempts.saturating_sub(1).min(16);
+    let full = FIRST_BACKOFF.saturating_mul(1 << doublings).min(LAST_BACKOFF);
+    let host = match address.ip() {
+        std::net::IpAddr::V4(ip) => u64::from(u32::from(ip)),
+        std::net::IpAddr::V6(ip) => u128::from(ip) as u64 ^ (u128::from(ip) >> 64) as u64,
+    };
+    let dice = mix(seed ^ mix(host ^ (u64::from(address.port()) << 32)) ^ u64::from(attempts));
+    full - full.mul_f64((dice >> 11) as f64 / (1_u64 << 53) as f64 / 4.0)
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): spreads a counter over 64 bits.
+fn mix(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_doubles_to_a_second_and_differs_between_processes() {
+        let address = "127.0.0.1:4000".parse().unwrap();
+        for attempts in 1..40 {
+            let full = (20 << (attempts - 1).min(16)).min(1_000);
+            let wait = backoff(7, address, attempts as u32).as_millis();
+            assert!(wait <= full && wait >= full * 3 / 4 - 1, "{attempts}: {wait}");
+            assert_eq!(backoff(7, address, attempts as u32), backoff(7, address, attempts as u32));
+        }
+        assert_ne!(backoff(7, address, 9), backoff(8, address, 9));
+    }
+}
