@@ -1,0 +1,390 @@
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use lampyrid_membership::{Status, ViewEvent, ViewHandle, ViewState};
+use lampyrid_wire::{
+    Alarm, BubbleId, Channel, Clock, Credit, Envelope, Inbound, Outbound, PROTOCOL_VERSION, Peer,
+    ProcessId, Slot, Term, decode, encode,
+};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use crate::journal::{Report, Writer};
+use crate::{
+    BatchError, CallId, Core, CoreConfig, Effect, EntityError, Flaw, Input, JournalError,
+    JournalSource, Limits, Membership, Message, MigrationCounters, Reason, Reply, Request, Step,
+    Storage, StoreCall, fault,
+};
+
+/// Steps whose effects may wait for a sync at once; beyond it callers are refused.
+const WAITING_STEPS_MAX: usize = 8_192;
+
+/// What the migration actor needs.
+pub struct MigrationArguments {
+    /// This life of this process, as its frames name it.
+    pub me: Arc<dyn Fn() -> Peer + Send + Sync>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Sends to other processes.
+    pub outbound: Arc<dyn Outbound>,
+    /// The installed view.
+    pub view: ViewHandle,
+    /// The journal.
+    pub journal: JournalSource,
+    /// Where the states of active entities are.
+    pub storage: Storage,
+    /// What may be under way at once.
+    pub limits: Limits,
+    /// Where the running actor is found.
+    pub slot: Slot<MigrationMessage>,
+    /// Called when a peer is behind that view of ours, so that membership brings it the newer one.
+    pub on_stale: Arc<dyn Fn(Peer, Term) + Send + Sync>,
+    /// What is counted, over restarts.
+    pub counters: Arc<MigrationCounters>,
+}
+
+impl std::fmt::Debug for MigrationArguments {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MigrationArguments")
+    }
+}
+
+/// What the migration actor is told.
+#[derive(Debug)]
+pub enum MigrationMessage {
+    /// A frame from another process.
+    Inbound(Inbound),
+    /// The view or the status changed.
+    View(ViewEvent),
+    /// A caller asks; [`crate::MigrationHandle`] is the way to.
+    Call(Request, oneshot::Sender<Reply>),
+    /// Another live process hosts a bubble that is hosted here: its entities are frozen here, but
+    /// may be moved out.
+    BubbleClaimed(BubbleId, ProcessId),
+    /// It does no longer.
+    BubbleReleased(BubbleId),
+    /// Everything up to that transaction is durable, or the journal failed.
+    Journal(Result<u64, JournalError>),
+    /// The host's store answered.
+    Stored(Input),
+    /// The timer rang.
+    Wake,
+}
+
+impl ractor::Message for MigrationMessage {}
+
+/// Why the actor cannot start or go on. Its supervisor restarts it, and it goes on from what the
+/// journal replays; a journal that cannot be opened again ends the process.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum MigrationFault {
+    /// The journal cannot be opened and replayed. Restarting again does not help: end the process
+    /// with a non-zero code and this text.
+    #[error("the journal cannot be opened: {0}")]
+    Unopenable(JournalError),
+    /// A transaction failed: whether it is durable is known after a replay.
+    #[error("the journal failed: {0}")]
+    Journal(JournalError),
+    /// The thread for the host's store cannot start.
+    #[error("the thread for the host's store cannot start: {0}")]
+    StoreThread(String),
+}
+
+/// Runs the [`Core`]: turns messages and timers into inputs, and effects into frames and answers,
+/// once what they depend on is durable.
+#[derive(Debug, Default)]
+pub struct MigrationActor;
+
+/// The effects of a step, and the transaction they wait for.
+struct Waiting {
+    after: u64,
+    effects: Vec<Effect>,
+    /// The frame that caused it counts against its sender until it has been dealt with.
+    _credit: Credit,
+}
+
+/// The actor's state.
+pub struct MigrationState {
+    arguments: MigrationArguments,
+    core: Core,
+    writer: Writer,
+    store: Option<Sender<StoreCall>>,
+    /// Numbers of transactions: handed to the writer, and durable.
+    appended: u64,
+    durable: u64,
+    waiting: VecDeque<Waiting>,
+    callers: BTreeMap<CallId, oneshot::Sender<Reply>>,
+    next_call: u64,
+    alarm: Alarm,
+    myself: ActorRef<MigrationMessage>,
+}
+
+impl Actor for MigrationActor {
+    type Msg = MigrationMessage;
+    type State = MigrationState;
+    type Arguments = MigrationArguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Self::Msg>,
+        arguments: MigrationArguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let told = myself.clone();
+        let report: Report = Box::new(move |report| {
+            // An actor that is gone has a successor, which replays.
+            let _ = told.cast(MigrationMessage::Journal(report));
+        });
+        let (writer, replayed) =
+            Writer::start(&arguments.journal, report).map_err(MigrationFault::Unopenable)?;
+        let image = replayed.await.unwrap_or(Err(JournalError::Stopped));
+        let image = image.map_err(MigrationFault::Unopenable)?;
+        let store = match &arguments.storage {
+            Storage::Durable => None,
+            Storage::Host(store) => {
+                let told = myself.clone();
+                let report = move |input| {
+                    let _ = told.cast(MigrationMessage::Stored(input));
+                };
+                let fault = |error: std::io::Error| MigrationFault::StoreThread(error.to_string());
+                Some(store.start(report).map_err(fault)?)
+            }
+        };
+        let config = CoreConfig {
+            me: (arguments.me)().process,
+            limits: arguments.limits,
+            seed: seed(),
+            host_store: store.is_some(),
+            flaw: None::<Flaw>,
+        };
+        let mut step = Step::default();
+        let core = Core::recover(config, image, arguments.clock.now(), &mut step);
+        let mut state = MigrationState {
+            arguments,
+            core,
+            writer,
+            store,
+            appended: 0,
+            durable: 0,
+            waiting: VecDeque::new(),
+            callers: BTreeMap::new(),
+            next_call: 0,
+            alarm: Alarm::new(),
+            myself,
+        };
+        state.queue(step, Credit::none())?;
+        let view = state.arguments.view.current();
+        state.take_view(&view)?;
+        state.arguments.slot.fill(state.myself.clone());
+        Ok(state)
+    }
+
+    async fn handle(
+        &self,
+        _myself: ActorRef<Self::Msg>,
+        message: Self::Msg,
+        state: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            MigrationMessage::Inbound(inbound) => state.take_frame(inbound)?,
+            MigrationMessage::View(event) => state.take_view(&event.state)?,
+            MigrationMessage::Call(request, reply) => state.take_call(request, reply)?,
+            MigrationMessage::BubbleClaimed(bubble, by) => {
+                state.step(Input::BubbleClaimed(bubble, by), Credit::none())?;
+            }
+            MigrationMessage::BubbleReleased(bubble) => {
+                state.step(Input::BubbleReleased(bubble), Credit::none())?;
+            }
+            MigrationMessage::Journal(report) => {
+                state.durable = report.map_err(MigrationFault::Journal)?;
+                state.release()?;
+            }
+            MigrationMessage::Stored(input) => state.step(input, Credit::none())?,
+            MigrationMessage::Wake => {
+                state.alarm.rang();
+                MigrationCounters::add(&state.arguments.counters.alarms_fired, 1);
+                state.step(Input::Wake, Credit::none())?;
+            }
+        }
+        state.set_alarm();
+        Ok(())
+    }
+}
+
+/// Drawn from the operating system.
+fn seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    seed[..16].copy_from_slice(Uuid::new_v4().as_bytes());
+    seed[16..].copy_from_slice(Uuid::new_v4().as_bytes());
+    seed
+}
+
+impl MigrationState {
+    fn step(&mut self, input: Input, credit: Credit) -> Result<(), MigrationFault> {
+        let mut step = Step::default();
+        self.core.step(self.arguments.clock.now(), input, &mut step);
+        self.queue(step, credit)
+    }
+
+    /// Hands the records to the journal and the effects to those that wait for it, in order.
+    fn queue(&mut self, step: Step, credit: Credit) -> Result<(), MigrationFault> {
+        let Step { records, effects } = step;
+        if !records.is_empty() {
+            self.appended += 1;
+            let counters = &self.arguments.counters;
+            MigrationCounters::add(&counters.transactions, 1);
+            MigrationCounters::add(&counters.records, records.len());
+            self.writer.append(self.appended, records).map_err(MigrationFault::Journal)?;
+        }
+        if !effects.is_empty() {
+            self.waiting.push_back(Waiting { after: self.appended, effects, _credit: credit });
+        }
+        self.release()
+    }
+
+    /// Performs the effects of which everything before is durable.
+    fn release(&mut self) -> Result<(), MigrationFault> {
+        let ready = |waiting: &Waiting, durable| waiting.after <= durable;
+        while self.waiting.front().is_some_and(|waiting| ready(waiting, self.durable)) {
+            let Some(waiting) = self.waiting.pop_front() else { break };
+            for effect in waiting.effects {
+                self.perform(effect)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, effect: Effect) -> Result<(), MigrationFault> {
+        match effect {
+            Effect::Send { to, message, term, report } => {
+                let sent = self.send(to, &message, term);
+                if let Some(part) = report {
+                    // Changes timers only: no records, no effects.
+                    let mut none = Step::default();
+                    let now = self.arguments.clock.now();
+                    self.core.step(now, Input::Sent(part, sent), &mut none);
+                    self.queue(none, Credit::none())?;
+                }
+            }
+            Effect::Reply(call, reply) => {
+                if let Some(caller) = self.callers.remove(&call) {
+                    // A caller that is gone needs no answer.
+                    let _ = caller.send(reply);
+                }
+            }
+            Effect::Stale(peer, term) => {
+                MigrationCounters::add(&self.arguments.counters.stale, 1);
+                (self.arguments.on_stale)(peer, term);
+            }
+            Effect::Store(call) => {
+                if let Some(store) = &self.store {
+                    store
+                        .send(call)
+                        .map_err(|_| MigrationFault::StoreThread("it has stopped".to_owned()))?;
+                }
+            }
+            Effect::Measured(phase, took) => self.arguments.counters.phase(phase).record(took),
+            Effect::Alarm(part, why) => {
+                MigrationCounters::add(&self.arguments.counters.lost_copies, 1);
+                tracing::error!(saga = %part.saga, part = part.part, why, "a person has to look");
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, to: ProcessId, message: &Message, term: Option<Term>) -> bool {
+        fault::message(message, false);
+        let term = term.or_else(|| self.core.term());
+        let frame = Envelope::seal((self.arguments.me)(), term, message)
+            .and_then(|envelope| encode(&envelope));
+        let counters = &self.arguments.counters;
+        let sent = match frame {
+            Ok(frame) => {
+                let bytes = frame.len();
+                let sent = self.arguments.outbound.send(to, Channel::Migration, frame.into());
+                if let Err(error) = &sent {
+                    tracing::debug!(%to, message = message.name(), %error, "not sent");
+                } else {
+                    MigrationCounters::add(&counters.messages_sent, 1);
+                    MigrationCounters::add(&counters.bytes_sent, bytes);
+                }
+                sent.is_ok()
+            }
+            Err(error) => {
+                tracing::error!(message = message.name(), %error, "not sent");
+                false
+            }
+        };
+        if !sent {
+            MigrationCounters::add(&counters.sends_failed, 1);
+        }
+        fault::message(message, true);
+        sent
+    }
+
+    fn take_frame(&mut self, inbound: Inbound) -> Result<(), MigrationFault> {
+        let Inbound { from, frame, credit } = inbound;
+        let counters = &self.arguments.counters;
+        MigrationCounters::add(&counters.messages_received, 1);
+        MigrationCounters::add(&counters.bytes_received, frame.len());
+        let opened = decode::<Envelope>(&frame)
+            .ok()
+            .filter(|envelope| envelope.version == PROTOCOL_VERSION && envelope.from == from);
+        let opened = opened.and_then(|e| Some((e.term?, e.open::<Message>().ok()?)));
+        let Some((term, message)) = opened else {
+            MigrationCounters::add(&counters.undecodable, 1);
+            tracing::warn!(%from, "a frame is no migration message of this version");
+            return Ok(());
+        };
+        self.step(Input::Received { from, term, message }, credit)
+    }
+
+    fn take_view(&mut self, state: &ViewState) -> Result<(), MigrationFault> {
+        let Some(view) = &state.view else { return Ok(()) };
+        let members = view.members().iter().map(|member| member.key()).collect();
+        let active = state.status == Status::Active;
+        let membership = Membership { active, term: view.term(), members };
+        self.step(Input::View(membership), Credit::none())
+    }
+
+    fn take_call(
+        &mut self,
+        request: Request,
+        reply: oneshot::Sender<Reply>,
+    ) -> Result<(), MigrationFault> {
+        let isolated = self.arguments.view.permit().is_err();
+        let overloaded = self.waiting.len() >= WAITING_STEPS_MAX;
+        let limit = || Reason::Overloaded { limit: "waiting_steps".to_owned() };
+        let refusal = match (isolated, overloaded) {
+            (true, _) => refuse(&request, Reason::Isolated),
+            (false, true) => refuse(&request, limit()),
+            (false, false) => None,
+        };
+        if let Some(refusal) = refusal {
+            let _ = reply.send(refusal);
+            return Ok(());
+        }
+        let call = CallId(self.next_call);
+        self.next_call += 1;
+        self.callers.insert(call, reply);
+        self.step(Input::Request(call, request), Credit::none())
+    }
+
+    fn set_alarm(&mut self) {
+        let myself = self.myself.clone();
+        self.alarm.set(&self.arguments.clock, self.core.deadline(), move || {
+            let _ = myself.cast(MigrationMessage::Wake);
+        });
+    }
+}
+
+/// The refusal of a request that changes something; `None` for all others.
+fn refuse(request: &Request, reason: Reason) -> Option<Reply> {
+    let error = EntityError { reason: reason.clone(), moved_to: None };
+    match request {
+        Request::Create { .. } => Some(Reply::Created(Err(error))),
+        Request::Put(..) | Request::Delete(_) => Some(Reply::Entity(Err(error))),
+        Request::Migrate { .. } => Some(Reply::Saga(Err(BatchError(reason)))),
+        _ => None,
+    }
+}

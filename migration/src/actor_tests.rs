@@ -1,0 +1,268 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use lampyrid_membership::{Status, View, ViewHandle, ViewState};
+use lampyrid_wire::{
+    BootNonce, BubbleId, Channel, Clock, ClusterId, Credit, EntityId, Inbound, Incarnation,
+    ManualClock, Member, Outbound, Peer, ProcessId, SendError, Slot,
+};
+use ractor::{Actor, ActorRef};
+use tokio::task::JoinHandle;
+
+use crate::{
+    Directory, EntityStatus, Expected, HostStore, JournalSource, Limits, MemoryStore,
+    MigrateRequest, MigrationActor, MigrationArguments, MigrationCounters, MigrationHandle,
+    MigrationMessage, NewEntities, Outcome, Reason, SagaReport, SagaState, StatusFilter, Storage,
+    open_database,
+};
+
+/// Links between actors of one test: frames arrive at once, unless a link is cut.
+#[derive(Default)]
+struct Net {
+    slots: Mutex<BTreeMap<ProcessId, (Peer, Slot<MigrationMessage>)>>,
+    cut: Mutex<bool>,
+}
+
+struct Link {
+    net: Arc<Net>,
+    me: Peer,
+}
+
+impl Outbound for Link {
+    fn send(&self, to: ProcessId, channel: Channel, frame: Bytes) -> Result<(), SendError> {
+        assert_eq!(channel, Channel::Migration);
+        if *self.net.cut.lock().unwrap() {
+            return Err(SendError::NoLink(to));
+        }
+        let slots = self.net.slots.lock().unwrap();
+        let (_, slot) = slots.get(&to).ok_or(SendError::NoLink(to))?;
+        let inbound = Inbound { from: self.me, frame, credit: Credit::none() };
+        slot.cast(MigrationMessage::Inbound(inbound)).map_err(|_| SendError::NoLink(to))
+    }
+}
+
+struct Fixed(BTreeMap<BubbleId, ProcessId>);
+
+impl Directory for Fixed {
+    fn host_of(&self, bubble: BubbleId) -> Option<ProcessId> {
+        self.0.get(&bubble).copied()
+    }
+}
+
+fn process(n: u128) -> ProcessId {
+    ProcessId::from_u128(n)
+}
+
+fn bubble(n: u128) -> BubbleId {
+    BubbleId::from_u128(n)
+}
+
+fn member(n: u128) -> Member {
+    Member {
+        process: process(n),
+        incarnation: Incarnation(1),
+        name: format!("p{n}"),
+        address: "127.0.0.1:1".parse().unwrap(),
+        admin: None,
+    }
+}
+
+struct Node {
+    handle: MigrationHandle,
+    actor: ActorRef<MigrationMessage>,
+    task: JoinHandle<()>,
+    view: ViewHandle,
+}
+
+/// Starts process `n` of a view of two; bubble 10 n is hosted by process n.
+async fn start(
+    n: u128,
+    clock: &ManualClock,
+    net: &Arc<Net>,
+    journal: JournalSource,
+    storage: Storage,
+) -> Node {
+    let clock: Arc<dyn Clock> = Arc::new(clock.clone());
+    let view = View::first(ClusterId::from_u128(1), "c", member(1))
+        .successor(vec![member(1), member(2)])
+        .unwrap();
+    let state = ViewState {
+        me: member(n),
+        status: Status::Active,
+        view: Some(Arc::new(view)),
+        waiting_for: vec![],
+    };
+    let view = ViewHandle::new(Arc::clone(&clock), state);
+    let me = Peer { process: process(n), incarnation: Incarnation(1), nonce: BootNonce(n as u64) };
+    let slot = Slot::new();
+    let counters = Arc::new(MigrationCounters::default());
+    let arguments = MigrationArguments {
+        me: Arc::new(move || me),
+        clock: Arc::clone(&clock),
+        outbound: Arc::new(Link { net: Arc::clone(net), me }),
+        view: view.clone(),
+        journal,
+        storage,
+        limits: Limits::default(),
+        slot: slot.clone(),
+        on_stale: Arc::new(|_, _| {}),
+        counters: Arc::clone(&counters),
+    };
+    let (actor, task) = Actor::spawn(None, MigrationActor, arguments).await.unwrap();
+    net.slots.lock().unwrap().insert(process(n), (me, slot.clone()));
+    let hosts = (1..=2).map(|n| (bubble(10 * n), process(n))).collect();
+    let handle = MigrationHandle::new(slot, clock, Arc::new(Fixed(hosts)), counters);
+    handle.create_bubble(Some(bubble(10 * n))).await.unwrap();
+    Node { handle, actor, task, view }
+}
+
+impl Node {
+    async fn stop(self) {
+        self.actor.stop(None);
+        self.task.await.unwrap();
+    }
+
+    async fn create(&self, n: u128, state: &'static str) -> EntityId {
+        let new = NewEntities::One(None);
+        self.handle.create(bubble(n), new, Bytes::from(state)).await.unwrap()[0]
+    }
+
+    async fn migrate(&self, ids: &[EntityId], to: u128) -> SagaReport {
+        let entities = ids.iter().map(|&id| Expected { id, epoch: None }).collect();
+        let request = MigrateRequest { entities, to: bubble(to), idempotency_key: None };
+        let saga = self.handle.migrate(request).await.unwrap();
+        self.handle.wait(saga, Duration::from_secs(5)).await.unwrap().unwrap()
+    }
+}
+
+fn committed(report: &SagaReport) -> usize {
+    report.entities.iter().filter(|e| matches!(e.outcome, Outcome::Committed { .. })).count()
+}
+
+#[tokio::test]
+async fn a_local_move_is_done_at_once_and_survives_a_restart_from_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let database = open_database(&directory.path().join("store.redb")).unwrap();
+    let journal = JournalSource::database(database);
+    let (clock, net) = (ManualClock::new(), Arc::<Net>::default());
+    let node = start(1, &clock, &net, journal.clone(), Storage::Durable).await;
+    node.handle.create_bubble(Some(bubble(11))).await.unwrap();
+    let id = node.create(10, "a").await;
+    node.handle.put(id, Bytes::from("b")).await.unwrap();
+    let report = node.migrate(&[id], 11).await;
+    assert_eq!(report.state, SagaState::Done);
+    node.stop().await;
+
+    let node = start(1, &clock, &net, journal, Storage::Durable).await;
+    let record = node.handle.get(id).await.unwrap();
+    assert_eq!((record.bubble, record.epoch.0, record.state), (bubble(11), 1, Bytes::from("b")));
+    assert_eq!(node.handle.saga(report.saga).await.unwrap().unwrap().state, SagaState::Done);
+    node.stop().await;
+}
+
+async fn there_and_back(storage: impl Fn() -> Storage) {
+    let (clock, net) = (ManualClock::new(), Arc::<Net>::default());
+    let one = start(1, &clock, &net, JournalSource::memory(), storage()).await;
+    let two = start(2, &clock, &net, JournalSource::memory(), storage()).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(one.create(10, "x").await);
+    }
+    one.handle.put(ids[0], Bytes::from("y")).await.unwrap();
+    assert_eq!(committed(&one.migrate(&ids, 20).await), 3);
+    let record = two.handle.get(ids[0]).await.unwrap();
+    assert_eq!((record.status, record.state), (EntityStatus::Active, Bytes::from("y")));
+    let gone = one.handle.get(ids[0]).await.unwrap_err();
+    assert_eq!(gone.reason, Reason::UnknownEntity);
+    assert_eq!(gone.moved_to.unwrap().process, process(2));
+    two.handle.put(ids[0], Bytes::from("z")).await.unwrap();
+    assert_eq!(committed(&two.migrate(&ids, 10).await), 3);
+    let record = one.handle.get(ids[0]).await.unwrap();
+    assert_eq!((record.epoch.0, record.state), (2, Bytes::from("z")));
+    assert_eq!(two.handle.locate(ids[0]).await.unwrap().unwrap().process, process(1));
+    assert!(one.handle.prepare_to_leave().await.unwrap());
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn entities_go_there_and_back_with_their_latest_state() {
+    there_and_back(|| Storage::Durable).await;
+}
+
+#[tokio::test]
+async fn the_hosts_own_store_follows() {
+    there_and_back(|| Storage::Host(HostStore::new(Arc::new(MemoryStore::new())))).await;
+}
+
+#[tokio::test]
+async fn ten_thousand_entities_and_large_states_go_in_parts() {
+    let (clock, net) = (ManualClock::new(), Arc::<Net>::default());
+    let one = start(1, &clock, &net, JournalSource::memory(), Storage::Durable).await;
+    let two = start(2, &clock, &net, JournalSource::memory(), Storage::Durable).await;
+    let many = NewEntities::Many(10_000);
+    let ids = one.handle.create(bubble(10), many, Bytes::from("s")).await.unwrap();
+    assert_eq!(committed(&one.migrate(&ids, 20).await), 10_000);
+    let large = Bytes::from(vec![7; 1024 * 1024]);
+    let ids = one.handle.create(bubble(10), NewEntities::Many(20), large.clone()).await.unwrap();
+    assert_eq!(committed(&one.migrate(&ids, 20).await), 20);
+    assert_eq!(two.handle.get(ids[19]).await.unwrap().state, large);
+    assert_eq!(two.handle.audit().await.unwrap().active, 10_020);
+    let page = two.handle.list(StatusFilter::All, None, 10_000).await.unwrap();
+    assert_eq!(page.entities.len(), 10_000);
+    let rest = two.handle.list(StatusFilter::All, page.next, 10_000).await.unwrap();
+    assert_eq!((rest.entities.len(), rest.next), (20, None));
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn an_unreachable_destination_ends_in_a_typed_abort_and_an_idle_actor_sets_no_timer() {
+    let (clock, net) = (ManualClock::new(), Arc::<Net>::default());
+    let one = start(1, &clock, &net, JournalSource::memory(), Storage::Durable).await;
+    let id = one.create(10, "x").await;
+    *net.cut.lock().unwrap() = true;
+    let request = MigrateRequest {
+        entities: vec![Expected { id, epoch: None }],
+        to: bubble(20),
+        idempotency_key: Some("k".into()),
+    };
+    let saga = one.handle.migrate(request.clone()).await.unwrap();
+    assert_eq!(one.handle.migrate(request).await, Ok(saga));
+    let refused = one.handle.put(id, Bytes::from("no")).await.unwrap_err();
+    assert_eq!(refused.reason, Reason::AlreadyMoving { to: bubble(20) });
+    let waiting = one.handle.wait(saga, Duration::from_secs(60));
+    let ticking = async {
+        loop {
+            clock.advance(Duration::from_millis(50));
+            // An answer: the actor has seen what the clock says.
+            one.handle.audit().await.unwrap();
+        }
+    };
+    let report = tokio::select! {
+        report = waiting => report.unwrap().unwrap(),
+        () = ticking => unreachable!(),
+    };
+    assert_eq!(report.entities[0].outcome, Outcome::Aborted { reason: Reason::Unreachable });
+    one.handle.put(id, Bytes::from("yes")).await.unwrap();
+    let fired = one.handle.counters().alarms_fired();
+    clock.advance(Duration::from_secs(60));
+    one.handle.audit().await.unwrap();
+    assert_eq!(one.handle.counters().alarms_fired(), fired);
+    one.stop().await;
+}
+
+#[tokio::test]
+async fn while_isolated_writes_are_refused_and_reads_are_not() {
+    let (clock, net) = (ManualClock::new(), Arc::<Net>::default());
+    let one = start(1, &clock, &net, JournalSource::memory(), Storage::Durable).await;
+    let id = one.create(10, "x").await;
+    let mut state = (*one.view.current()).clone();
+    state.status = Status::Isolated;
+    one.view.publish(Arc::new(state));
+    assert_eq!(one.handle.put(id, Bytes::new()).await.unwrap_err().reason, Reason::Isolated);
+    assert_eq!(one.handle.get(id).await.unwrap().state, Bytes::from("x"));
+    one.stop().await;
+}

@@ -1,0 +1,277 @@
+use std::ops::Bound;
+
+use bytes::Bytes;
+use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch};
+
+use super::Core;
+use super::io::{CallId, Effect, Reply, Step, StoreCall};
+use crate::row::PartPhase;
+use crate::{
+    EntityError, EntityPage, EntityRecord, EntityRow, EntityStatus, NewEntities, Reason,
+    RecordKind, StatusFilter, Write,
+};
+
+/// Longest page of a listing.
+const PAGE_MAX: usize = 10_000;
+
+impl Core {
+    /// What an entity that has a row here may do.
+    pub(crate) fn status_of(&self, id: EntityId) -> EntityStatus {
+        let Some(row) = self.image.entities.get(&id) else { return EntityStatus::Staged };
+        match self.is_frozen(id) || self.claims.contains_key(&row.bubble) {
+            true => EntityStatus::Frozen,
+            false => EntityStatus::Active,
+        }
+    }
+
+    /// True from PREPARE on (or from when the host's store was asked to freeze it).
+    fn is_frozen(&self, id: EntityId) -> bool {
+        self.moving.get(&id).is_some_and(|part| {
+            self.image.parts.contains_key(part)
+                || self.flights.get(part).is_some_and(|flight| flight.freezing.is_some())
+        })
+    }
+
+    fn refusal(&self, id: EntityId, reason: Reason) -> EntityError {
+        EntityError { reason, moved_to: self.image.moved.get(&id).copied() }
+    }
+
+    fn record_of(&self, id: EntityId, row: &EntityRow, state: Bytes) -> EntityRecord {
+        EntityRecord { id, bubble: row.bubble, epoch: row.epoch, status: self.status_of(id), state }
+    }
+
+    pub(crate) fn create(
+        &mut self,
+        bubble: BubbleId,
+        new: NewEntities,
+        state: Bytes,
+        out: &mut Step,
+    ) -> Result<Vec<EntityId>, EntityError> {
+        let plain = |reason| EntityError { reason, moved_to: None };
+        self.permitted().map_err(plain)?;
+        if !self.image.bubbles.contains(&bubble) {
+            return Err(plain(Reason::NotHosted));
+        }
+        if let Some(&by) = self.claims.get(&bubble) {
+            return Err(plain(Reason::BubbleClaimed { by }));
+        }
+        self.check_size(&state)?;
+        let ids = match new {
+            NewEntities::One(Some(id)) => {
+                let known = self.image.entities.contains_key(&id)
+                    || self.staged.contains_key(&id)
+                    || self.image.moved.contains_key(&id);
+                if known || id.is_nil() {
+                    return Err(self.refusal(id, Reason::EntityExists));
+                }
+                vec![id]
+            }
+            NewEntities::One(None) => vec![self.ids.entity()],
+            NewEntities::Many(count) if count > self.config.limits.entities_per_request => {
+                let limit = "entities_per_request".to_owned();
+                return Err(plain(Reason::Overloaded { limit }));
+            }
+            NewEntities::Many(count) => (0..count).map(|_| self.ids.entity()).collect(),
+        };
+        let epoch = OwnershipEpoch(0);
+        let row = EntityRow { bubble, epoch, state: Some(state.clone()) };
+        let writes = ids.iter().map(|id| Write::Entity(*id, Some(row.clone()))).collect();
+        self.record(RecordKind::Create, writes, out);
+        if self.config.host_store {
+            let calls = ids.iter().map(|id| StoreCall::Attach(*id, bubble, epoch, state.clone()));
+            out.effects.extend(calls.map(Effect::Store));
+        }
+        Ok(ids)
+    }
+
+    fn check_size(&self, state: &Bytes) -> Result<(), EntityError> {
+        if state.len() > self.config.limits.state_bytes {
+            let reason = Reason::Overloaded { limit: "state_bytes".to_owned() };
+            return Err(EntityError { reason, moved_to: None });
+        }
+        Ok(())
+    }
+
+    /// `None`: the host's store answers later.
+    pub(crate) fn get(
+        &mut self,
+        call: CallId,
+        id: EntityId,
+        out: &mut Step,
+    ) -> Option<Result<EntityRecord, EntityError>> {
+        let Some(row) = self.image.entities.get(&id) else {
+            return Some(Err(self.refusal(id, Reason::UnknownEntity)));
+        };
+        match &row.state {
+            Some(state) if !self.config.host_store || self.is_frozen(id) => {
+                Some(Ok(self.record_of(id, row, state.clone())))
+            }
+            _ => {
+                let read = StoreCall::Read(call, id, row.epoch);
+                self.store_calls.insert(call);
+                out.effects.push(Effect::Store(read));
+                None
+            }
+        }
+    }
+
+    /// What forbids to change it now.
+    fn writable(&self, id: EntityId) -> Result<EntityRow, EntityError> {
+        self.permitted().map_err(|reason| EntityError { reason, moved_to: None })?;
+        let Some(row) = self.image.entities.get(&id) else {
+            return Err(self.refusal(id, Reason::UnknownEntity));
+        };
+        if let Some(part) = self.moving.get(&id).filter(|_| self.is_frozen(id)) {
+            return Err(self.refusal(id, Reason::AlreadyMoving { to: self.goal_of(*part) }));
+        }
+        if let Some(&by) = self.claims.get(&row.bubble) {
+            return Err(self.refusal(id, Reason::BubbleClaimed { by }));
+        }
+        Ok(row.clone())
+    }
+
+    /// `None`: the host's store answers later.
+    pub(crate) fn put(
+        &mut self,
+        call: CallId,
+        id: EntityId,
+        state: Bytes,
+        out: &mut Step,
+    ) -> Option<Result<EntityRecord, EntityError>> {
+        let row = match self.check_size(&state).and_then(|()| self.writable(id)) {
+            Ok(row) => row,
+            Err(error) => return Some(Err(error)),
+        };
+        if self.config.host_store {
+            self.store_calls.insert(call);
+            out.effects.push(Effect::Store(StoreCall::Write(call, id, row.epoch, state)));
+            return None;
+        }
+        let row = EntityRow { state: Some(state.clone()), ..row };
+        self.record(RecordKind::Put, vec![Write::Entity(id, Some(row.clone()))], out);
+        Some(Ok(self.record_of(id, &row, state)))
+    }
+
+    /// The host's store read or wrote.
+    pub(crate) fn on_store_answer(
+        &mut self,
+        call: CallId,
+        id: EntityId,
+        state: Result<Bytes, String>,
+        out: &mut Step,
+    ) {
+        if !self.store_calls.remove(&call) {
+            return;
+        }
+        let answer = match (state, self.image.entities.get(&id)) {
+            (Ok(state), Some(row)) => Ok(self.record_of(id, row, state)),
+            (Ok(_), None) => Err(self.refusal(id, Reason::UnknownEntity)),
+            (Err(error), _) => Err(self.refusal(id, Reason::Refused(error))),
+        };
+        out.effects.push(Effect::Reply(call, Reply::Entity(answer)));
+    }
+
+    /// The host's store has the state: the journal need not keep it.
+    pub(crate) fn on_attached(&mut self, id: EntityId, epoch: OwnershipEpoch, out: &mut Step) {
+        let Some(row) = self.image.entities.get(&id) else { return };
+        if row.epoch != epoch || row.state.is_none() || self.is_frozen(id) {
+            return;
+        }
+        let row = EntityRow { state: None, ..row.clone() };
+        self.record(RecordKind::Attached, vec![Write::Entity(id, Some(row))], out);
+    }
+
+    pub(crate) fn delete(
+        &mut self,
+        id: EntityId,
+        out: &mut Step,
+    ) -> Result<EntityRecord, EntityError> {
+        let row = self.writable(id)?;
+        let record = self.record_of(id, &row, row.state.clone().unwrap_or_default());
+        self.record(RecordKind::Delete, vec![Write::Entity(id, None)], out);
+        if self.config.host_store {
+            out.effects.push(Effect::Store(StoreCall::Detach(id, row.epoch)));
+        }
+        Ok(record)
+    }
+
+    pub(crate) fn list(
+        &self,
+        filter: StatusFilter,
+        after: Option<EntityId>,
+        limit: usize,
+    ) -> EntityPage {
+        let limit = limit.clamp(1, PAGE_MAX);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rows = self.image.entities.range((from, Bound::Unbounded)).peekable();
+        let mut copies = self.staged.range((from, Bound::Unbounded)).peekable();
+        let mut entities: Vec<EntityRecord> = Vec::new();
+        loop {
+            let row_first = match (rows.peek(), copies.peek()) {
+                (None, None) => return EntityPage { entities, next: None },
+                (Some((row, _)), Some((copy, _))) => row <= copy,
+                (row, _) => row.is_some(),
+            };
+            let record = match row_first {
+                true => rows.next().map(|(id, row)| self.record_of(*id, row, Bytes::new())),
+                false => copies.next().and_then(|(id, part)| {
+                    let row = self.image.stagings.get(part)?;
+                    let copy = row.entities.iter().find(|copy| copy.id == *id)?;
+                    let status = EntityStatus::Staged;
+                    let (bubble, epoch) = (row.to, copy.epoch);
+                    Some(EntityRecord { id: *id, bubble, epoch, status, state: Bytes::new() })
+                }),
+            };
+            let Some(record) = record.filter(|record| matches(filter, record.status)) else {
+                continue;
+            };
+            if entities.len() == limit {
+                let next = entities.last().map(|record| record.id);
+                return EntityPage { entities, next };
+            }
+            entities.push(record);
+        }
+    }
+
+    pub(crate) fn create_bubble(
+        &mut self,
+        id: Option<BubbleId>,
+        out: &mut Step,
+    ) -> Result<BubbleId, Reason> {
+        let id = id.unwrap_or_else(|| BubbleId(self.ids.uuid()));
+        if id.is_nil() {
+            return Err(Reason::UnknownBubble);
+        }
+        if !self.image.bubbles.contains(&id) {
+            self.record(RecordKind::CreateBubble, vec![Write::Bubble(id, true)], out);
+        }
+        Ok(id)
+    }
+
+    pub(crate) fn retire_bubble(
+        &mut self,
+        id: BubbleId,
+        out: &mut Step,
+    ) -> Result<Vec<BubbleId>, Reason> {
+        if !self.image.bubbles.contains(&id) {
+            return Err(Reason::UnknownBubble);
+        }
+        let pinned = self.image.entities.values().any(|row| row.bubble == id)
+            || self.image.stagings.values().any(|row| row.to == id)
+            || self.image.parts.values().any(|p| p.to == id && p.phase == PartPhase::Prepared);
+        if pinned {
+            return Err(Reason::BubbleNotEmpty);
+        }
+        self.record(RecordKind::RetireBubble, vec![Write::Bubble(id, false)], out);
+        Ok(self.image.bubbles.iter().copied().collect())
+    }
+}
+
+fn matches(filter: StatusFilter, status: EntityStatus) -> bool {
+    match filter {
+        StatusFilter::All => true,
+        StatusFilter::Active => status == EntityStatus::Active,
+        StatusFilter::Frozen => status == EntityStatus::Frozen,
+        StatusFilter::Staged => status == EntityStatus::Staged,
+    }
+}

@@ -1,0 +1,183 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use lampyrid_wire::{
+    BubbleId, EntityId, Incarnation, OwnershipEpoch, Peer, ProcessId, SagaId, Term,
+};
+
+use crate::{
+    Audit, BatchError, EntityError, EntityPage, EntityRecord, Message, MigrateRequest, MovedTo,
+    NewEntities, PartId, Phase, Reason, Record, SagaReport, StatusFilter,
+};
+
+/// Names a caller's request until it is answered.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct CallId(pub u64);
+
+/// What the core needs to know of the installed view.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Membership {
+    /// True if this process is a member and in touch with a quorum.
+    pub active: bool,
+    /// The view's fence.
+    pub term: Term,
+    /// Its members and their lives.
+    pub members: BTreeMap<ProcessId, Incarnation>,
+}
+
+/// What a caller asks.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Create entities in a bubble hosted here.
+    Create {
+        /// The bubble.
+        bubble: BubbleId,
+        /// How many, or which.
+        new: NewEntities,
+        /// The state of each.
+        state: Bytes,
+    },
+    /// Read one.
+    Get(EntityId),
+    /// Change one's state.
+    Put(EntityId, Bytes),
+    /// End one.
+    Delete(EntityId),
+    /// List them.
+    List(StatusFilter, Option<EntityId>, usize),
+    /// Move some; `host` is what the registry says of the bubble.
+    Migrate {
+        /// The request.
+        request: MigrateRequest,
+        /// The process that hosts the bubble, if any does.
+        host: Option<ProcessId>,
+    },
+    /// How does a saga stand?
+    Saga(SagaId),
+    /// Answer when the saga is done, or when that time has passed.
+    Wait(SagaId, Duration),
+    /// Count.
+    Audit,
+    /// Which bubbles are hosted here?
+    Bubbles,
+    /// Host one more; a fresh id if none is given. One that is hosted here already stays.
+    CreateBubble(Option<BubbleId>),
+    /// Host it no longer.
+    RetireBubble(BubbleId),
+    /// Where is it?
+    Locate(EntityId),
+    /// Refuse new work; answer when nothing is under way any more, or at the limit.
+    Leave,
+}
+
+/// The answer to a [`Request`], variant by variant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Reply {
+    /// To create.
+    Created(Result<Vec<EntityId>, EntityError>),
+    /// To get, put and delete (which answers with what was deleted).
+    Entity(Result<EntityRecord, EntityError>),
+    /// To list.
+    Page(EntityPage),
+    /// To migrate.
+    Saga(Result<SagaId, BatchError>),
+    /// To saga and wait.
+    Report(Option<SagaReport>),
+    /// To audit.
+    Audit(Audit),
+    /// To the question for bubbles, and to retiring one.
+    Bubbles(Result<Vec<BubbleId>, Reason>),
+    /// To creating one.
+    Bubble(Result<BubbleId, Reason>),
+    /// To locate.
+    Located(Option<MovedTo>),
+    /// To leave: true if nothing is left under way.
+    Left(bool),
+}
+
+/// A call on the host's own store, to be done in the order given.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreCall {
+    /// Stop serving it and hand over its state; answer with [`Input::StoreFrozen`].
+    Freeze(PartId, EntityId, OwnershipEpoch),
+    /// Serve it again.
+    Unfreeze(EntityId, OwnershipEpoch),
+    /// It left or ended.
+    Detach(EntityId, OwnershipEpoch),
+    /// It is here at that epoch; answer with [`Input::StoreAttached`].
+    Attach(EntityId, BubbleId, OwnershipEpoch, Bytes),
+    /// Read it; answer with [`Input::StoreAnswered`].
+    Read(CallId, EntityId, OwnershipEpoch),
+    /// Write it; answer with [`Input::StoreAnswered`].
+    Write(CallId, EntityId, OwnershipEpoch, Bytes),
+}
+
+/// What happens to the core.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// View or status changed.
+    View(Membership),
+    /// A message came in.
+    Received {
+        /// From whom, as its session knows.
+        from: Peer,
+        /// The view it was sent in.
+        term: Term,
+        /// The message.
+        message: Message,
+    },
+    /// A message that carries a part was handed to the links, or (false) could not be: the time
+    /// limits count from here.
+    Sent(PartId, bool),
+    /// A caller asks.
+    Request(CallId, Request),
+    /// Another live process hosts a bubble that is hosted here too.
+    BubbleClaimed(BubbleId, ProcessId),
+    /// It does no longer.
+    BubbleReleased(BubbleId),
+    /// The host's store froze an entity, or says why not.
+    StoreFrozen(PartId, EntityId, Result<Bytes, String>),
+    /// The host's store has that entity at that epoch.
+    StoreAttached(EntityId, OwnershipEpoch),
+    /// The host's store read or wrote; the state as it is now.
+    StoreAnswered(CallId, EntityId, Result<Bytes, String>),
+    /// The deadline has come.
+    Wake,
+}
+
+/// What the core wants done once the records of its step, and of all steps before, are durable.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Send, in the view that is installed at the moment of sending unless `term` says another.
+    Send {
+        /// To whom.
+        to: ProcessId,
+        /// What.
+        message: Message,
+        /// `None`: the current view, always, but for a flaw that tests inject.
+        term: Option<Term>,
+        /// Report with [`Input::Sent`].
+        report: Option<PartId>,
+    },
+    /// Answer a caller.
+    Reply(CallId, Reply),
+    /// That peer is behind: bring it the newer view.
+    Stale(Peer, Term),
+    /// Call the host's store.
+    Store(StoreCall),
+    /// A phase took that long.
+    Measured(Phase, Duration),
+    /// Something that needs a person: a COMMIT that its destination does not know.
+    Alarm(PartId, &'static str),
+}
+
+/// What one step wants: the records are one durable transaction, the effects wait for it and for
+/// all transactions before it.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// The records, in order.
+    pub records: Vec<Record>,
+    /// The effects, in order.
+    pub effects: Vec<Effect>,
+}

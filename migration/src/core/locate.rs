@@ -1,0 +1,84 @@
+use std::collections::BTreeSet;
+
+use lampyrid_wire::{EntityId, ProcessId};
+
+use super::Core;
+use super::io::{CallId, Effect, Reply, Step};
+use super::timers::Timer;
+use crate::limits::WAITERS_MAX;
+use crate::{Message, MovedTo};
+
+/// A question to all members for an entity.
+#[derive(Debug)]
+pub(crate) struct Query {
+    pub(crate) call: CallId,
+    /// The answer with the highest epoch so far.
+    pub(crate) best: Option<MovedTo>,
+    pub(crate) waiting: BTreeSet<ProcessId>,
+}
+
+impl Core {
+    /// Answers from here, or asks all members. `None`: the answer comes later.
+    pub(crate) fn locate(
+        &mut self,
+        call: CallId,
+        id: EntityId,
+        out: &mut Step,
+    ) -> Option<Option<MovedTo>> {
+        let known = self.known_place(id);
+        let here = known.is_some_and(|place| place.process == self.config.me);
+        let me = self.config.me;
+        let members = self.view.iter().filter(|view| view.active).flat_map(|v| v.members.keys());
+        let waiting: BTreeSet<ProcessId> = members.copied().filter(|&p| p != me).collect();
+        if here || waiting.is_empty() || self.queries.len() >= WAITERS_MAX {
+            return Some(known);
+        }
+        let query = self.next_query;
+        self.next_query += 1;
+        for &process in &waiting {
+            self.send(process, Message::Locate { query, entity: id }, None, out);
+        }
+        self.queries.insert(query, Query { call, best: known, waiting });
+        self.timers.set(Timer::Call(call), Some(self.now + self.config.limits.phase));
+        None
+    }
+
+    fn known_place(&self, id: EntityId) -> Option<MovedTo> {
+        let process = self.config.me;
+        let here = self.image.entities.get(&id);
+        let here = here.map(|row| MovedTo { process, bubble: row.bubble, epoch: row.epoch });
+        here.or_else(|| self.image.moved.get(&id).copied())
+    }
+
+    pub(crate) fn on_locate(&self, from: ProcessId, query: u64, entity: EntityId, out: &mut Step) {
+        let found = self.known_place(entity);
+        self.send(from, Message::Located { query, found }, None, out);
+    }
+
+    pub(crate) fn on_located(
+        &mut self,
+        from: ProcessId,
+        query: u64,
+        found: Option<MovedTo>,
+        out: &mut Step,
+    ) {
+        let Some(open) = self.queries.get_mut(&query) else { return };
+        if !open.waiting.remove(&from) {
+            return;
+        }
+        open.best = [open.best, found].into_iter().flatten().max_by_key(|place| place.epoch);
+        if open.waiting.is_empty() {
+            let call = open.call;
+            self.timers.set(Timer::Call(call), None);
+            self.query_over(call, out);
+        }
+    }
+
+    /// Answers with the best that is known by now.
+    pub(crate) fn query_over(&mut self, call: CallId, out: &mut Step) {
+        let number = self.queries.iter().find(|(_, query)| query.call == call).map(|(n, _)| *n);
+        if let Some(query) = number.and_then(|number| self.queries.remove(&number)) {
+            out.effects.push(Effect::Reply(call, Reply::Located(query.best)));
+        }
+    }
+}

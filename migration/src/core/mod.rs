@@ -1,0 +1,186 @@
+//! The rules of the migration saga as one state machine per process.
+//!
+//! The core changes its rows at once, in memory; the records of a step are the same changes for
+//! the journal, and its effects are performed only when they are durable. So the memory is always
+//! what a replay of the records would give, and recovery is the constructor.
+
+mod accounts;
+mod destination;
+mod entities;
+mod flaw;
+mod flight;
+mod ids;
+mod io;
+mod locate;
+mod recovery;
+mod requests;
+mod retention;
+mod saga;
+mod source;
+mod timers;
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, Peer, ProcessId, SagaId, Term};
+
+pub use flaw::Flaw;
+pub use io::{CallId, Effect, Input, Membership, Reply, Request, Step, StoreCall};
+
+use crate::{Audit, Image, Limits, Message, PartId, Record, RecordKind, Write};
+use accounts::Load;
+use destination::Doubting;
+use flight::Flight;
+use ids::Ids;
+use locate::Query;
+use retention::Retained;
+use saga::Saga;
+use timers::{Timer, Timers};
+
+/// How a core is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct CoreConfig {
+    /// This process.
+    pub me: ProcessId,
+    /// What may be under way.
+    pub limits: Limits,
+    /// Seed of all identifiers it mints: fresh at every start.
+    pub seed: [u8; 32],
+    /// True if the states of active entities are in the host's own store, not in the journal.
+    pub host_store: bool,
+    /// A rule to break; for tests of the tests.
+    pub flaw: Option<Flaw>,
+}
+
+/// All entities, sagas and stagings of one process.
+#[derive(Debug)]
+pub struct Core {
+    config: CoreConfig,
+    ids: Ids,
+    now: Duration,
+    image: Image,
+    view: Option<Membership>,
+    /// No new work: the process is leaving.
+    closing: bool,
+    /// Who waits for the end of the work under way.
+    leaving: Option<CallId>,
+    /// Entities that a part of a saga claims: queued, frozen or on their way into PREPARE.
+    moving: BTreeMap<EntityId, PartId>,
+    /// Open parts at the source.
+    flights: BTreeMap<PartId, Flight>,
+    sagas: BTreeMap<SagaId, Saga>,
+    out: Load,
+    /// Which staging holds an entity's staged copy.
+    staged: BTreeMap<EntityId, PartId>,
+    /// Open stagings.
+    doubting: BTreeMap<PartId, Doubting>,
+    /// What is staged, by its source.
+    staged_from: BTreeMap<ProcessId, Load>,
+    /// Epochs of activated records.
+    activated: BTreeSet<(EntityId, OwnershipEpoch)>,
+    /// Only for [`Flaw::SeenCountsStaged`].
+    seen: BTreeMap<EntityId, OwnershipEpoch>,
+    claims: BTreeMap<BubbleId, ProcessId>,
+    held: VecDeque<(Peer, Term, Message)>,
+    queries: BTreeMap<u64, Query>,
+    next_query: u64,
+    waiters: BTreeMap<CallId, SagaId>,
+    store_calls: BTreeSet<CallId>,
+    timers: Timers,
+    retained: VecDeque<(Duration, Retained)>,
+    counts: Audit,
+}
+
+impl Core {
+    /// Performs one step: changes the rows, and says in `out` what must be recorded and what is to
+    /// be done once that is durable.
+    pub fn step(&mut self, now: Duration, input: Input, out: &mut Step) {
+        self.now = now;
+        match input {
+            Input::View(view) => self.on_view(view, out),
+            Input::Received { from, term, message } => self.on_received(from, term, message, out),
+            Input::Sent(part, delivered) => self.on_sent(part, delivered),
+            Input::Request(call, request) => self.on_request(call, request, out),
+            Input::BubbleClaimed(bubble, by) => {
+                self.claims.insert(bubble, by);
+            }
+            Input::BubbleReleased(bubble) => {
+                self.claims.remove(&bubble);
+            }
+            Input::StoreFrozen(part, entity, state) => {
+                self.on_frozen(part, entity, state, out);
+            }
+            Input::StoreAttached(entity, epoch) => self.on_attached(entity, epoch, out),
+            Input::StoreAnswered(call, entity, state) => {
+                self.on_store_answer(call, entity, state, out);
+            }
+            Input::Wake => {}
+        }
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Part(part) => self.on_part_timer(part, out),
+                Timer::Staging(part) => self.on_staging_timer(part, out),
+                Timer::Call(call) => self.on_call_timer(call, out),
+            }
+        }
+        self.purge(out);
+        self.end_if_left(out);
+    }
+
+    /// When the core wants [`Input::Wake`]; `None` if nothing is under way.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    /// The fence of the installed view.
+    #[must_use]
+    pub fn term(&self) -> Option<Term> {
+        self.view.as_ref().map(|view| view.term)
+    }
+
+    /// All rows as they will be once every record handed out is durable.
+    #[must_use]
+    pub fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// True if nothing is under way: no open part, no staging, nobody waiting.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.flights.is_empty() && self.doubting.is_empty() && self.timers.next().is_none()
+    }
+
+    /// Changes rows, and notes the record of it.
+    fn record(&mut self, kind: RecordKind, writes: Vec<Write>, out: &mut Step) {
+        for write in &writes {
+            self.image.apply(write);
+        }
+        out.records.push(Record { kind, writes });
+    }
+
+    fn flawed(&self, flaw: Flaw) -> bool {
+        self.config.flaw == Some(flaw)
+    }
+
+    /// Sends to a member of the view while active; otherwise whoever needs it sends again later.
+    fn send(&self, to: ProcessId, message: Message, report: Option<PartId>, out: &mut Step) {
+        if self.reaches(to) {
+            let term = report
+                .filter(|_| self.flawed(Flaw::PrepareViewAsTerm))
+                .and_then(|part| self.image.parts.get(&part))
+                .map(|row| row.view);
+            out.effects.push(Effect::Send { to, message, term, report });
+        }
+    }
+
+    /// True while this process is active and `to` is in its view.
+    fn reaches(&self, to: ProcessId) -> bool {
+        self.view.as_ref().is_some_and(|view| view.active && view.members.contains_key(&to))
+    }
+
+    fn is_active(&self) -> bool {
+        self.view.as_ref().is_some_and(|view| view.active)
+    }
+}

@@ -1,0 +1,160 @@
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::accounts::Load;
+use super::destination::{Doubting, load_of};
+use super::flight::{Backoff, Flight};
+use super::ids::Ids;
+use super::io::{Effect, Step, StoreCall};
+use super::retention::Retained;
+use super::saga::Saga;
+use super::timers::Timers;
+use super::{Core, CoreConfig, Flaw};
+use crate::row::PartPhase;
+use crate::{Audit, Image, PartId, Reason, RecordKind, Write};
+
+impl Core {
+    /// A core that goes on from what a journal replayed. `out` is the local part of recovery: it
+    /// must be durable, and its calls on the host's store done, before anything is served. The
+    /// remote part follows by itself when there is a view.
+    #[must_use]
+    pub fn recover(config: CoreConfig, image: Image, now: Duration, out: &mut Step) -> Self {
+        let mut core = Self {
+            config,
+            ids: Ids::new(config.seed),
+            now,
+            image,
+            view: None,
+            closing: false,
+            leaving: None,
+            moving: BTreeMap::new(),
+            flights: BTreeMap::new(),
+            sagas: BTreeMap::new(),
+            out: Load::default(),
+            staged: BTreeMap::new(),
+            doubting: BTreeMap::new(),
+            staged_from: BTreeMap::new(),
+            activated: BTreeSet::new(),
+            seen: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            held: VecDeque::new(),
+            queries: BTreeMap::new(),
+            next_query: 0,
+            waiters: BTreeMap::new(),
+            store_calls: BTreeSet::new(),
+            timers: Timers::default(),
+            retained: VecDeque::new(),
+            counts: Audit::default(),
+        };
+        core.recover_destination();
+        core.recover_source(out);
+        core.redrive(out);
+        core
+    }
+
+    fn recover_destination(&mut self) {
+        for (part, row) in &self.image.activations {
+            self.activated.extend(row.entities.iter().copied());
+            self.retained.push_back((self.now, Retained::Activation(*part)));
+        }
+        for (part, row) in &self.image.stagings {
+            let load = load_of(&row.entities);
+            self.staged.extend(row.entities.iter().map(|copy| (copy.id, *part)));
+            self.staged_from.entry(part.source).or_default().add(load);
+            self.counts.replayed += row.entities.len() as u64;
+            let doubting = Doubting { load, backoff: Backoff::default(), due: None };
+            self.doubting.insert(*part, doubting);
+        }
+    }
+
+    fn recover_source(&mut self, out: &mut Step) {
+        let mut next_query = [0; 8];
+        next_query.copy_from_slice(&self.ids.uuid().as_bytes()[..8]);
+        // Answers to questions of the life before must not be taken for answers of this one.
+        self.next_query = u64::from_be_bytes(next_query) >> 1;
+        for (&id, row) in &self.image.sagas {
+            let saga = Saga {
+                destination: self.config.me,
+                began: None,
+                queue: VecDeque::new(),
+                open: BTreeSet::new(),
+                finished: BTreeMap::new(),
+                waiters: Vec::new(),
+            };
+            debug_assert!(!row.to.is_nil());
+            self.sagas.insert(id, saga);
+        }
+        let parts: Vec<PartId> = self.image.parts.keys().copied().collect();
+        for part in parts {
+            self.recover_part(part, out);
+        }
+        let over = self.sagas.iter().filter(|(_, saga)| saga.is_over()).map(|(id, _)| *id);
+        let over: Vec<_> = over.collect();
+        for id in over {
+            self.retained.push_back((self.now, Retained::Saga(id)));
+        }
+    }
+
+    fn recover_part(&mut self, part: PartId, out: &mut Step) {
+        let Some(row) = self.image.parts.get(&part).cloned() else { return };
+        match &row.phase {
+            // Nothing was decided, and nothing will be: the destination learns it when it asks.
+            PartPhase::Prepared => {
+                self.counts.replayed += row.entities.len() as u64;
+                self.abort(part, &Reason::ViewChanged, Vec::new(), out);
+            }
+            PartPhase::Committed { snapshots, .. } => {
+                self.counts.replayed += snapshots.len() as u64;
+                let load = load_of(snapshots);
+                self.out.add(load);
+                let flight = Flight { in_doubt: true, ..Flight::new(load, self.now) };
+                self.flights.insert(part, flight);
+                if let Some(saga) = self.sagas.get_mut(&part.saga) {
+                    saga.destination = row.destination;
+                    saga.open.insert(part);
+                }
+                self.redo(part, out);
+            }
+            PartPhase::Ended { .. } | PartPhase::Aborted => {}
+        }
+    }
+
+    /// The rows of what left are gone, in the same transaction as the decision; should one be
+    /// there all the same, it goes only if it is at the very epoch that left. At a higher one the
+    /// entity has come back.
+    fn redo(&mut self, part: PartId, out: &mut Step) {
+        let Some(row) = self.image.parts.get(&part).cloned() else { return };
+        let Some((_, left)) = row.committed() else { return };
+        let by_id_alone = self.flawed(Flaw::RedoByEntityAlone);
+        let stale = left.into_iter().filter(|id| {
+            let owned = self.image.entities.get(id).map(|owned| owned.epoch);
+            owned.is_some() && (by_id_alone || owned == row.epoch_of(*id))
+        });
+        let writes: Vec<Write> = stale.map(|id| Write::Entity(id, None)).collect();
+        if !writes.is_empty() {
+            self.record(RecordKind::Commit, writes, out);
+        }
+    }
+
+    /// Tells the host's store again what it may have missed.
+    fn redrive(&mut self, out: &mut Step) {
+        if !self.config.host_store {
+            return;
+        }
+        for row in self.image.parts.values() {
+            let Some((_, left)) = row.committed() else { continue };
+            if row.destination == self.config.me {
+                continue;
+            }
+            let gone = row.entities.iter().filter(|entity| left.contains(&entity.id));
+            let calls = gone.map(|entity| StoreCall::Detach(entity.id, entity.epoch));
+            out.effects.extend(calls.map(Effect::Store));
+        }
+        for (id, row) in &self.image.entities {
+            if let Some(state) = &row.state {
+                let call = StoreCall::Attach(*id, row.bubble, row.epoch, state.clone());
+                out.effects.push(Effect::Store(call));
+            }
+        }
+    }
+}

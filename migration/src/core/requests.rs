@@ -1,0 +1,277 @@
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId, SagaId};
+use sha2::{Digest, Sha256};
+
+use super::Core;
+use super::accounts::Load;
+use super::io::{CallId, Effect, Reply, Request, Step};
+use super::saga::{Queued, Saga};
+use super::timers::Timer;
+use crate::limits::{KEY_BYTES, PART_BYTES, PART_ENTITIES, WAITERS_MAX};
+use crate::{
+    BatchError, Expected, KeyRow, MigrateRequest, PartId, Reason, RecordKind, SagaRow, Write,
+};
+
+/// Entities in the order of a part, and what they weigh.
+type Admitted = (Vec<(EntityId, OwnershipEpoch, usize)>, Vec<(EntityId, Reason)>, Load);
+
+impl Core {
+    pub(crate) fn on_request(&mut self, call: CallId, request: Request, out: &mut Step) {
+        let reply = match request {
+            Request::Create { bubble, new, state } => {
+                Reply::Created(self.create(bubble, new, state, out))
+            }
+            Request::Get(id) => match self.get(call, id, out) {
+                Some(answer) => Reply::Entity(answer),
+                None => return,
+            },
+            Request::Put(id, state) => match self.put(call, id, state, out) {
+                Some(answer) => Reply::Entity(answer),
+                None => return,
+            },
+            Request::Delete(id) => Reply::Entity(self.delete(id, out)),
+            Request::List(filter, after, limit) => Reply::Page(self.list(filter, after, limit)),
+            Request::Migrate { request, host } => Reply::Saga(self.migrate(request, host, out)),
+            Request::Saga(id) => Reply::Report(self.report(id)),
+            Request::Wait(id, until) => match self.wait(call, id, until) {
+                Some(reply) => reply,
+                None => return,
+            },
+            Request::Audit => Reply::Audit(self.audit()),
+            Request::Bubbles => Reply::Bubbles(Ok(self.image.bubbles.iter().copied().collect())),
+            Request::CreateBubble(id) => Reply::Bubble(self.create_bubble(id, out)),
+            Request::RetireBubble(id) => Reply::Bubbles(self.retire_bubble(id, out)),
+            Request::Locate(id) => match self.locate(call, id, out) {
+                Some(found) => Reply::Located(found),
+                None => return,
+            },
+            Request::Leave => {
+                self.leave(call, out);
+                return;
+            }
+        };
+        out.effects.push(Effect::Reply(call, reply));
+    }
+
+    /// Leave to change anything.
+    pub(crate) fn permitted(&self) -> Result<(), Reason> {
+        if self.closing {
+            Err(Reason::ViewChanged)
+        } else if self.is_active() {
+            Ok(())
+        } else {
+            Err(Reason::Isolated)
+        }
+    }
+
+    /// Admits a request, whole or not at all; what is wrong with single entities is their outcome.
+    fn migrate(
+        &mut self,
+        request: MigrateRequest,
+        host: Option<ProcessId>,
+        out: &mut Step,
+    ) -> Result<SagaId, BatchError> {
+        let hash = hash_of(&request);
+        if let Some(row) = request.idempotency_key.as_ref().and_then(|k| self.image.keys.get(k)) {
+            return match row.hash == hash {
+                true => Ok(row.saga),
+                false => Err(BatchError(Reason::IdempotencyMismatch)),
+            };
+        }
+        self.permitted().map_err(BatchError)?;
+        let limits = self.config.limits;
+        let overloaded = |limit: &str| BatchError(Reason::Overloaded { limit: limit.to_owned() });
+        if request.entities.len() > limits.entities_per_request {
+            return Err(overloaded("entities_per_request"));
+        }
+        if request.idempotency_key.as_ref().is_some_and(|key| key.len() > KEY_BYTES) {
+            return Err(overloaded("idempotency_key_bytes"));
+        }
+        let destination = self.destination_of(request.to, host).map_err(BatchError)?;
+        let (accepted, refused, load) = self.look_at(&request);
+        let sum = self.out.with(load);
+        if sum.entities > limits.out_entities {
+            return Err(overloaded("outgoing_entities"));
+        }
+        if sum.bytes > limits.out_bytes {
+            return Err(overloaded("outgoing_bytes"));
+        }
+        let id = self.ids.saga();
+        let mut named = BTreeSet::new();
+        let entities = request.entities.iter().map(|entity| entity.id);
+        let row = SagaRow {
+            to: request.to,
+            view_epoch: self.view.as_ref().map(|view| view.term.epoch).unwrap_or_default(),
+            entities: entities.filter(|id| named.insert(*id)).collect(),
+            refused,
+            key: request.idempotency_key.clone(),
+        };
+        let mut writes = vec![Write::Saga(id, Some(row))];
+        if let Some(key) = request.idempotency_key {
+            writes.push(Write::Key(key, Some(KeyRow { hash, saga: id })));
+        }
+        self.record(RecordKind::Admit, writes, out);
+        self.out = sum;
+        self.counts.started += accepted.len() as u64;
+        let queue = self.split(id, accepted);
+        let saga = Saga {
+            destination,
+            began: Some(self.now),
+            queue,
+            open: BTreeSet::new(),
+            finished: BTreeMap::new(),
+            waiters: Vec::new(),
+        };
+        let over = saga.is_over();
+        self.sagas.insert(id, saga);
+        if over {
+            self.saga_maybe_over(id, out);
+        }
+        self.pump(id, out);
+        Ok(id)
+    }
+
+    /// The process that a bubble's entities go to.
+    fn destination_of(&self, to: BubbleId, host: Option<ProcessId>) -> Result<ProcessId, Reason> {
+        let me = self.config.me;
+        let host = match self.claims.get(&to) {
+            Some(&by) => by,
+            None if self.image.bubbles.contains(&to) => me,
+            // The registry has not heard yet that it is here no longer.
+            None => host.filter(|&host| host != me).ok_or(Reason::UnknownBubble)?,
+        };
+        match host == me || self.reaches(host) {
+            true => Ok(host),
+            false => Err(Reason::UnknownBubble),
+        }
+    }
+
+    /// Which of the entities can move.
+    fn look_at(&self, request: &MigrateRequest) -> Admitted {
+        let mut named = BTreeSet::new();
+        let (mut accepted, mut refused, mut load) = (Vec::new(), Vec::new(), Load::default());
+        for Expected { id, epoch: expected } in request.entities.iter().copied() {
+            if !named.insert(id) {
+                continue;
+            }
+            let verdict = match (self.image.entities.get(&id), self.moving.get(&id)) {
+                (None, _) => Err(Reason::UnknownEntity),
+                (Some(_), Some(part)) => Err(Reason::AlreadyMoving { to: self.goal_of(*part) }),
+                (Some(row), None) => match expected {
+                    Some(expected) if expected != row.epoch => {
+                        Err(Reason::EpochMismatch { expected, found: row.epoch })
+                    }
+                    _ if row.bubble == request.to => Err(Reason::SameBubble),
+                    _ => Ok((row.epoch, self.load_of(row))),
+                },
+            };
+            match verdict {
+                Ok((epoch, one)) => {
+                    load.add(one);
+                    accepted.push((id, epoch, one.bytes));
+                }
+                Err(reason) => refused.push((id, reason)),
+            }
+        }
+        (accepted, refused, load)
+    }
+
+    /// Where a part goes.
+    pub(crate) fn goal_of(&self, part: PartId) -> BubbleId {
+        self.image.sagas.get(&part.saga).map_or(BubbleId::from_u128(0), |saga| saga.to)
+    }
+
+    /// Cuts a request into parts of one frame each.
+    fn split(
+        &mut self,
+        saga: SagaId,
+        accepted: Vec<(EntityId, OwnershipEpoch, usize)>,
+    ) -> VecDeque<Queued> {
+        let mut parts: VecDeque<Queued> = VecDeque::new();
+        let mut room = 0;
+        for (id, epoch, bytes) in accepted {
+            let full = parts.back().is_none_or(|part| part.entities.len() >= PART_ENTITIES);
+            if full || room < bytes {
+                let part = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+                let part = PartId { source: self.config.me, saga, part };
+                parts.push_back(Queued { part, entities: Vec::new(), load: Load::default() });
+                room = PART_BYTES;
+            }
+            room = room.saturating_sub(bytes);
+            if let Some(queued) = parts.back_mut() {
+                self.moving.insert(id, queued.part);
+                queued.entities.push((id, epoch));
+                queued.load.add(Load { entities: 1, bytes });
+            }
+        }
+        parts
+    }
+
+    /// Answers at once, or notes who waits. Waiting never aborts anything.
+    fn wait(&mut self, call: CallId, id: SagaId, until: Duration) -> Option<Reply> {
+        let waits = self.waiters.len() < WAITERS_MAX && until > self.now;
+        match self.sagas.get_mut(&id).filter(|saga| waits && !saga.is_over()) {
+            Some(saga) => {
+                saga.waiters.push(call);
+                self.waiters.insert(call, id);
+                self.timers.set(Timer::Call(call), Some(until));
+                None
+            }
+            None => Some(Reply::Report(self.report(id))),
+        }
+    }
+
+    /// A caller has waited long enough.
+    pub(crate) fn on_call_timer(&mut self, call: CallId, out: &mut Step) {
+        if let Some(id) = self.waiters.remove(&call) {
+            if let Some(saga) = self.sagas.get_mut(&id) {
+                saga.waiters.retain(|waiter| *waiter != call);
+            }
+            out.effects.push(Effect::Reply(call, Reply::Report(self.report(id))));
+        } else if self.leaving == Some(call) {
+            self.leaving = None;
+            out.effects.push(Effect::Reply(call, Reply::Left(false)));
+        } else {
+            self.query_over(call, out);
+        }
+    }
+
+    /// Refuses new work, gives up what is undecided, and answers when the rest is over.
+    fn leave(&mut self, call: CallId, out: &mut Step) {
+        self.closing = true;
+        if let Some(before) = self.leaving.replace(call) {
+            self.timers.set(Timer::Call(before), None);
+            out.effects.push(Effect::Reply(before, Reply::Left(false)));
+        }
+        let sagas: Vec<SagaId> = self.sagas.keys().copied().collect();
+        for id in sagas {
+            self.abort_queue(id, &Reason::ViewChanged, out);
+        }
+        let parts: Vec<PartId> = self.flights.keys().copied().collect();
+        for part in parts {
+            self.abort(part, &Reason::ViewChanged, Vec::new(), out);
+        }
+        self.timers.set(Timer::Call(call), Some(self.now + self.config.limits.saga));
+    }
+
+    pub(crate) fn end_if_left(&mut self, out: &mut Step) {
+        let nothing_is_under_way = self.flights.is_empty() && self.doubting.is_empty();
+        if nothing_is_under_way && let Some(call) = self.leaving.take() {
+            self.timers.set(Timer::Call(call), None);
+            out.effects.push(Effect::Reply(call, Reply::Left(true)));
+        }
+    }
+}
+
+/// What makes two requests the same.
+fn hash_of(request: &MigrateRequest) -> [u8; 32] {
+    let mut hasher = Sha256::new().chain_update(request.to.as_bytes());
+    for entity in &request.entities {
+        hasher.update(entity.id.as_bytes());
+        hasher.update(entity.epoch.map_or([0xff; 8], |epoch| epoch.0.to_be_bytes()));
+        hasher.update([u8::from(entity.epoch.is_some())]);
+    }
+    hasher.finalize().into()
+}

@@ -1,0 +1,51 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::io::CallId;
+use crate::PartId;
+
+/// What a timer is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Timer {
+    /// A part at its source: a repetition or a time limit.
+    Part(PartId),
+    /// A staging at its destination: asking the source.
+    Staging(PartId),
+    /// A caller that waits for a saga, for a location, or for the end.
+    Call(CallId),
+}
+
+/// All timers; at most one for each thing.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    due: BTreeMap<Timer, Duration>,
+    order: BTreeSet<(Duration, Timer)>,
+}
+
+impl Timers {
+    /// Sets or (None) clears one.
+    pub(crate) fn set(&mut self, timer: Timer, at: Option<Duration>) {
+        if let Some(before) = self.due.remove(&timer) {
+            self.order.remove(&(before, timer));
+        }
+        if let Some(at) = at {
+            self.due.insert(timer, at);
+            self.order.insert((at, timer));
+        }
+    }
+
+    /// Takes one that is due.
+    pub(crate) fn pop(&mut self, now: Duration) -> Option<Timer> {
+        let &(at, timer) = self.order.first()?;
+        if at > now {
+            return None;
+        }
+        self.set(timer, None);
+        Some(timer)
+    }
+
+    /// When the next is due.
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.order.first().map(|&(at, _)| at)
+    }
+}

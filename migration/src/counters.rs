@@ -1,0 +1,112 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::Phase;
+
+/// Upper bounds of the latency buckets, in microseconds; one more bucket holds what is above.
+pub const LATENCY_BOUNDS_MICROS: [u64; 14] = [
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 3_000_000,
+];
+
+/// How long something took, over the life of the process.
+#[derive(Debug, Default)]
+pub struct LatencyHistogram {
+    buckets: [AtomicU64; LATENCY_BOUNDS_MICROS.len() + 1],
+    sum_micros: AtomicU64,
+}
+
+impl LatencyHistogram {
+    pub(crate) fn record(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = LATENCY_BOUNDS_MICROS.partition_point(|&bound| bound < micros);
+        if let Some(bucket) = self.buckets.get(bucket) {
+            bucket.fetch_add(1, Ordering::Relaxed);
+        }
+        self.sum_micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// Counts for each bucket of [`LATENCY_BOUNDS_MICROS`] and the one above; not cumulative.
+    #[must_use]
+    pub fn buckets(&self) -> [u64; LATENCY_BOUNDS_MICROS.len() + 1] {
+        std::array::from_fn(|n| self.buckets.get(n).map_or(0, |b| b.load(Ordering::Relaxed)))
+    }
+
+    /// How many were measured.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.buckets().iter().sum()
+    }
+
+    /// Their sum.
+    #[must_use]
+    pub fn sum(&self) -> Duration {
+        Duration::from_micros(self.sum_micros.load(Ordering::Relaxed))
+    }
+}
+
+/// What the migration actor counted since the process started, for metrics.
+#[derive(Debug, Default)]
+pub struct MigrationCounters {
+    pub(crate) messages_sent: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
+    pub(crate) sends_failed: AtomicU64,
+    pub(crate) messages_received: AtomicU64,
+    pub(crate) bytes_received: AtomicU64,
+    pub(crate) undecodable: AtomicU64,
+    pub(crate) stale: AtomicU64,
+    pub(crate) alarms_fired: AtomicU64,
+    pub(crate) transactions: AtomicU64,
+    pub(crate) records: AtomicU64,
+    pub(crate) lost_copies: AtomicU64,
+    pub(crate) phases: [LatencyHistogram; 3],
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident)*) => {
+        impl MigrationCounters {
+            $($(#[$doc])*
+            #[must_use]
+            pub fn $name(&self) -> u64 {
+                self.$name.load(Ordering::Relaxed)
+            })*
+        }
+    };
+}
+
+counters! {
+    /// Messages handed to the links.
+    messages_sent
+    /// Bytes of them.
+    bytes_sent
+    /// Messages the links refused.
+    sends_failed
+    /// Messages taken from the links.
+    messages_received
+    /// Bytes of them.
+    bytes_received
+    /// Frames that were no message of this version, or not of the peer they came from.
+    undecodable
+    /// Messages of an older view that were refused.
+    stale
+    /// How often the actor's one timer rang: 0 more while nothing is under way.
+    alarms_fired
+    /// Transactions made durable.
+    transactions
+    /// Records in them.
+    records
+    /// Decided moves whose destination does not know the staged copy: a person has to look.
+    lost_copies
+}
+
+impl MigrationCounters {
+    /// How long a phase took.
+    #[must_use]
+    pub fn phase(&self, phase: Phase) -> &LatencyHistogram {
+        &self.phases[phase as usize]
+    }
+
+    pub(crate) fn add(counter: &AtomicU64, n: usize) {
+        counter.fetch_add(n as u64, Ordering::Relaxed);
+    }
+}

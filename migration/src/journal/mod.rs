@@ -1,0 +1,97 @@
+//! Makes records durable: one transaction for each step, several in one sync.
+
+mod codec;
+mod database;
+mod memory;
+mod open;
+mod overlay;
+mod writer;
+
+use std::sync::{Arc, Mutex};
+
+pub use database::Database;
+pub use memory::MemoryJournal;
+pub use open::{OpenError, open_database};
+pub(crate) use writer::{Report, Writer};
+
+use crate::{Image, Record};
+
+/// Why the journal could not do it. What of a failed commit took effect is unknown until the store
+/// has been opened and replayed again.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The store failed: a full disk, a failed sync, a rejected page.
+    #[error("the store failed: {0}")]
+    Store(String),
+    /// A record is not what was written.
+    #[error("table `{table}`, key {key}: {why}")]
+    Record {
+        /// The table.
+        table: &'static str,
+        /// The key.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A record has no encoding; nothing was written.
+    #[error("a record does not encode: {0}")]
+    Encode(String),
+    /// The journal's thread is gone.
+    #[error("the journal has stopped")]
+    Stopped,
+}
+
+/// Where records become durable. Called from a thread of its own, so it may block.
+pub trait Journal: Send + 'static {
+    /// All rows, every one verified.
+    ///
+    /// # Errors
+    /// [`JournalError`]; nothing was changed.
+    fn replay(&mut self) -> Result<Image, JournalError>;
+
+    /// Makes these transactions durable together: all of them or none.
+    ///
+    /// # Errors
+    /// [`JournalError`]: it is unknown whether they are durable. The journal must not be used any
+    /// further; open it again and replay.
+    fn commit(&mut self, transactions: &[Vec<Record>]) -> Result<(), JournalError>;
+}
+
+type Open = dyn Fn() -> Result<Box<dyn Journal>, JournalError> + Send + Sync;
+
+/// Opens the same journal again and again, for as often as its actor is restarted; never twice at
+/// once.
+#[derive(Clone)]
+pub struct JournalSource {
+    open: Arc<Open>,
+    lease: Arc<Mutex<()>>,
+}
+
+impl std::fmt::Debug for JournalSource {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("JournalSource")
+    }
+}
+
+impl JournalSource {
+    /// Opens by calling `open`.
+    pub fn new(
+        open: impl Fn() -> Result<Box<dyn Journal>, JournalError> + Send + Sync + 'static,
+    ) -> Self {
+        Self { open: Arc::new(open), lease: Arc::default() }
+    }
+
+    /// The journal in a database that [`open_database`] opened.
+    #[must_use]
+    pub fn database(database: Arc<redb::Database>) -> Self {
+        Self::new(move || Ok(Box::new(Database::new(Arc::clone(&database)))))
+    }
+
+    /// A journal in memory, which lasts as long as this source and its clones: for processes
+    /// without a data directory.
+    #[must_use]
+    pub fn memory() -> Self {
+        let journal = MemoryJournal::new();
+        Self::new(move || Ok(Box::new(journal.clone())))
+    }
+}

@@ -1,0 +1,148 @@
+use std::fs::{File, OpenOptions};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::backends::FileBackend;
+use redb::{Builder, DatabaseError};
+
+use super::JournalError;
+use super::database::read_all;
+use super::overlay::Overlay;
+
+/// Memory the store may use as its cache.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Why a store cannot be opened. The file is as it was, byte for byte.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open.
+    #[error("{}: another process uses it", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be read, written or made.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The file is no intact store: cut off, a page changed, something else altogether.
+    #[error("{}: the store is damaged: {why}; nothing was changed", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the store says.
+        why: String,
+    },
+    /// A record in it is not what was written.
+    #[error("{}: the store is damaged: table `{table}`, key {key}: {why}; nothing was changed", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// The table.
+        table: &'static str,
+        /// The key of the record.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Opens the store at `path`, or makes an empty one. What is there is verified first, page by page
+/// and record by record, on an overlay that leaves the file alone, because redb repairs in place.
+/// Blocks for as long as it takes to read the file twice.
+///
+/// # Errors
+/// [`OpenError`]; the file was not changed. A second process gets [`OpenError::InUse`] at once.
+pub fn open_database(path: &Path) -> Result<Arc<redb::Database>, OpenError> {
+    match path.try_exists() {
+        Ok(true) => verify(path)?,
+        Ok(false) => create(path)?,
+        Err(source) => return Err(OpenError::Io { path: path.to_owned(), source }),
+    }
+    let opened = builder().open(path).map_err(|error| failed(path, error))?;
+    Ok(Arc::new(opened))
+}
+
+fn builder() -> Builder {
+    let mut builder = redb::Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+/// Makes an empty store under another name first, so that a file of this name is always a whole
+/// one, and an empty file is a damaged one.
+fn create(path: &Path) -> Result<(), OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    let made = builder().create(&fresh).map_err(|error| failed(path, error))?;
+    made.close().map_err(|error| failed(path, error))?;
+    File::open(&fresh).and_then(|file| file.sync_all()).map_err(io)?;
+    std::fs::rename(&fresh, path).map_err(io)?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or_else(|| Path::new("."));
+    File::open(parent).and_then(|directory| directory.sync_all()).map_err(io)
+}
+
+/// Reads everything, through an overlay. Records first: their errors say which.
+fn verify(path: &Path) -> Result<(), OpenError> {
+    let io = |source| OpenError::Io { path: path.to_owned(), source };
+    let open = || -> Result<Overlay, OpenError> {
+        let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
+        let file = FileBackend::new(file).map_err(|error| failed(path, error))?;
+        Overlay::new(file).map_err(io)
+    };
+    let overlay = open()?;
+    // redb may panic on what it did not write itself.
+    let read = catch_unwind(AssertUnwindSafe(|| -> Result<(), OpenError> {
+        let length = redb::StorageBackend::len(&overlay).map_err(io)?;
+        if length == 0 {
+            let why = "the file is empty".to_owned();
+            return Err(OpenError::Damaged { path: path.to_owned(), why });
+        }
+        let mut database =
+            builder().create_with_backend(overlay).map_err(|error| failed(path, error))?;
+        read_all(&database).map_err(|error| damaged(path, error))?;
+        match database.check_integrity().map_err(|error| failed(path, error))? {
+            true => database.close().map_err(|error| failed(path, error)),
+            false => {
+                let why = "pages or their accounts do not fit together".to_owned();
+                Err(OpenError::Damaged { path: path.to_owned(), why })
+            }
+        }
+    }));
+    read.unwrap_or_else(|_| {
+        let why = "the store gave up while reading it".to_owned();
+        Err(OpenError::Damaged { path: path.to_owned(), why })
+    })
+}
+
+fn failed(path: &Path, error: DatabaseError) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path },
+        DatabaseError::Storage(redb::StorageError::Io(source))
+            if !matches!(
+                source.kind(),
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            OpenError::Io { path, source }
+        }
+        other => OpenError::Damaged { path, why: other.to_string() },
+    }
+}
+
+fn damaged(path: &Path, error: JournalError) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        JournalError::Record { table, key, why } => OpenError::Record { path, table, key, why },
+        other => OpenError::Damaged { path, why: other.to_string() },
+    }
+}

@@ -1,0 +1,83 @@
+use std::time::Duration;
+
+/// What may be under way at once and how long it may take. Reaching a limit is
+/// [`crate::Reason::Overloaded`] with its name, or [`crate::Reason::Timeout`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Entities one request may name, or create.
+    pub entities_per_request: usize,
+    /// The largest state of an entity, in bytes.
+    pub state_bytes: usize,
+    /// Entities that may be on their way out at once.
+    pub out_entities: usize,
+    /// Bytes of state that may be on their way out at once.
+    pub out_bytes: usize,
+    /// Entities that may be staged at once; those of departed sources are counted apart, so that
+    /// two full processes cannot refuse each other for ever.
+    pub in_entities: usize,
+    /// Bytes that may be staged at once; those of departed sources are counted apart.
+    pub in_bytes: usize,
+    /// How long one phase of a move may take, from the moment its message was sent.
+    pub phase: Duration,
+    /// How long a whole part of a saga may take before it was decided.
+    pub saga: Duration,
+    /// How long outcomes, forwarding addresses and idempotency keys are kept, at least.
+    pub retention: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            entities_per_request: 10_000,
+            state_bytes: 1024 * 1024,
+            out_entities: 16_384,
+            out_bytes: 256 * 1024 * 1024,
+            in_entities: 16_384,
+            in_bytes: 256 * 1024 * 1024,
+            phase: Duration::from_secs(1),
+            saga: Duration::from_secs(3),
+            retention: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Bytes of state after which a part of a saga is full, so that its frame stays near 64 KiB: what
+/// keeps small messages quick beside bulk. A single larger state is a part of its own.
+pub(crate) const PART_BYTES: usize = 60 * 1024;
+
+/// Entities of one part, whatever their size.
+pub(crate) const PART_ENTITIES: usize = 512;
+
+/// Parts of one saga that may be between PREPARE and END at once.
+pub(crate) const PART_WINDOW: usize = 8;
+
+/// Wait before the first repetition of an unanswered message; doubled each time.
+pub(crate) const RESEND_FIRST: Duration = Duration::from_millis(250);
+
+/// Longest wait between two repetitions.
+pub(crate) const RESEND_MAX: Duration = Duration::from_secs(1);
+
+/// Messages of a newer view that may wait here for that view.
+pub(crate) const HELD_MESSAGES: usize = 256;
+
+/// Bytes of state in the messages that wait for a newer view.
+pub(crate) const HELD_BYTES: usize = 16 * 1024 * 1024;
+
+/// Outcomes and forwarding addresses kept at most; beyond it the oldest go before their time.
+pub(crate) const RETAINED_MAX: usize = 200_000;
+
+/// Retained rows purged by one step at most, so that no step is long.
+pub(crate) const PURGE_PER_STEP: usize = 32;
+
+/// Parts asked about in one message.
+pub(crate) const DOUBTS_PER_MESSAGE: usize = 64;
+
+/// Callers that may wait for the end of sagas at once, and for locations.
+pub(crate) const WAITERS_MAX: usize = 65_536;
+
+/// Longest idempotency key, in bytes.
+pub(crate) const KEY_BYTES: usize = 256;
+
+const _: () = assert!(PART_BYTES < lampyrid_wire::MAX_FRAME_BYTES / 8);
+const _: () =
+    assert!(PART_ENTITIES * 64 + 1024 * 1024 + PART_BYTES < lampyrid_wire::MAX_FRAME_BYTES);
