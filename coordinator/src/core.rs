@@ -159,7 +159,7 @@ impl CoordinatorCore {
                 reign.go_on(now, view);
                 Some(reign)
             }
-            _ => Some(Reign::new(now, view, self.config.clone())),
+            _ => Some(Reign::new(now, view, self.next_sequence, self.config.clone())),
         };
         self.replay(out);
     }
@@ -188,16 +188,16 @@ impl CoordinatorCore {
             Fence::Foreign => return,
         }
         let Some(reign) = &mut self.reign else { return };
-        let (registration, owed) = match letter.message {
-            RegistryWire::Register(registration) => (registration, true),
-            RegistryWire::Gathered(registration) => (registration, false),
+        let (registration, round) = match letter.message {
+            RegistryWire::Register(registration) => (registration, None),
+            RegistryWire::Gathered { round, registration } => (registration, Some(round)),
             _ => return,
         };
         let bubbles = registration.bubbles.as_ref();
         if bubbles.is_some_and(|bubbles| first_invalid(bubbles.keys()).is_some()) {
             return out.push(CoordinatorOutput::Malformed(from));
         }
-        reign.take(from, letter.from.incarnation, registration, owed);
+        reign.take(from, letter.from.incarnation, registration, round);
     }
 
     /// Does what is due, if it may.

@@ -193,11 +193,13 @@ impl RegistryCore {
         if let Some(earlier) = self.call.take() {
             out.push(RegistryOutput::Answer(earlier.token, Err(RegistryError::Superseded)));
         }
-        // The same set again is no change: order and repeats do not count.
-        if !self.own.is_open() && self.own.is(bubbles.as_ref()) && self.shows_own() {
-            return out.push(RegistryOutput::Answer(token, Ok(())));
+        // Order and repeats do not count: the same set again is no new request, only the question
+        // whether the present view has stored it.
+        if self.own.is(bubbles.as_ref()) && self.own.request() > 0 {
+            self.own.reopen();
+        } else {
+            self.own.ask(bubbles);
         }
-        self.own.ask(bubbles);
         self.publish(out);
         self.confirmed = None;
         self.call = Some(Call { token, until: now + limit });
@@ -255,12 +257,21 @@ impl RegistryCore {
         let Some(view) = self.standing.member_of() else { return };
         let (coordinator, term) = (view.coordinator(), view.term());
         match letter.message {
-            RegistryWire::Gather if letter.from.process == coordinator => {
-                let answer = RegistryWire::Gathered(self.own.registration());
+            RegistryWire::Gather { round } if letter.from.process == coordinator => {
+                let gathering = Version { epoch: term.epoch, sequence: round };
+                if !self.own.admits(gathering) {
+                    return;
+                }
+                self.own.answer(gathering);
+                self.confirmed = self.confirmed.filter(|&version| self.own.admits(version));
+                self.publish(out);
+                let registration = self.own.registration();
+                let answer = RegistryWire::Gathered { round, registration };
                 out.push(RegistryOutput::Send(coordinator, term, answer));
             }
             RegistryWire::Registered { request, version }
                 if letter.from.process == coordinator
+                    && self.own.admits(version)
                     && self.own.is_open()
                     && request == self.own.request() =>
             {
@@ -268,7 +279,9 @@ impl RegistryCore {
                 self.settle(out);
             }
             RegistryWire::Update(update)
-                if update.coordinator == coordinator && update.term == term =>
+                if update.coordinator == coordinator
+                    && update.term == term
+                    && self.own.admits(update.version()) =>
             {
                 self.update(update, out);
             }

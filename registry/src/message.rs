@@ -16,9 +16,18 @@ pub enum RegistryWire {
         version: Version,
     },
     /// New coordinator to every member: what are you registered as?
-    Gather,
+    Gather {
+        /// The number that the next broadcast will have. It tells the answer from one that an
+        /// earlier life of the coordinator's actor asked for and others have overtaken.
+        round: u64,
+    },
     /// The answer to [`RegistryWire::Gather`].
-    Gathered(Registration),
+    Gathered {
+        /// The question's.
+        round: u64,
+        /// What the sender asks for and holds.
+        registration: Registration,
+    },
     /// Coordinator to every member, directly or along the rings.
     Update(TopologyUpdate),
     /// Member to coordinator: the sender holds the registry as of this version.
@@ -60,8 +69,8 @@ impl RegistryWire {
         match self {
             Self::Register(_) => 0,
             Self::Registered { .. } => 1,
-            Self::Gather => 2,
-            Self::Gathered(_) => 3,
+            Self::Gather { .. } => 2,
+            Self::Gathered { .. } => 3,
             Self::Update(_) => 4,
             Self::Stored { .. } => 5,
             Self::NeedFull { .. } => 6,
@@ -73,8 +82,8 @@ impl RegistryWire {
     #[must_use]
     pub const fn destination(&self) -> Destination {
         match self {
-            Self::Registered { .. } | Self::Gather | Self::Stale => Destination::Registry,
-            Self::Register(_) | Self::Gathered(_) => Destination::Coordinator,
+            Self::Registered { .. } | Self::Gather { .. } | Self::Stale => Destination::Registry,
+            Self::Register(_) | Self::Gathered { .. } => Destination::Coordinator,
             Self::Update(_) | Self::Stored { .. } | Self::NeedFull { .. } => {
                 Destination::Broadcaster
             }

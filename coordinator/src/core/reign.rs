@@ -19,6 +19,8 @@ const ASK_MAX: Duration = Duration::from_secs(1);
 pub(super) struct Reign {
     config: CoordinatorConfig,
     term: Term,
+    /// Names this gathering.
+    round: u64,
     table: Table,
     /// Members whose own registration is not known yet, and when to ask them again.
     missing: BTreeMap<ProcessId, (Incarnation, Backoff)>,
@@ -40,10 +42,11 @@ pub(super) struct Reign {
 }
 
 impl Reign {
-    pub(super) fn new(now: Duration, view: &View, config: CoordinatorConfig) -> Self {
+    pub(super) fn new(now: Duration, view: &View, round: u64, config: CoordinatorConfig) -> Self {
         let ask = || Backoff::now(now, ASK_FIRST, ASK_MAX);
         Self {
             term: view.term(),
+            round,
             table: Table::default(),
             missing: view.members().iter().map(|m| (m.process, (m.incarnation, ask()))).collect(),
             patience: now + config.gather,
@@ -81,17 +84,28 @@ impl Reign {
         self.opening = true;
     }
 
+    /// Takes a registration: the answer to a question of that round, or one by itself (`None`). The
+    /// first of a process has to be the answer: anything else may have been overtaken while the
+    /// coordinator's actor was restarted within the view.
     pub(super) fn take(
         &mut self,
         process: ProcessId,
         incarnation: Incarnation,
         registration: Registration,
-        owed: bool,
+        round: Option<u64>,
     ) {
-        self.missing.remove(&process);
-        if owed {
-            let newest = self.owed.entry(process).or_default();
-            *newest = registration.request.max(*newest);
+        match round {
+            None => {
+                let newest = self.owed.entry(process).or_default();
+                *newest = registration.request.max(*newest);
+                if self.missing.contains_key(&process) {
+                    return;
+                }
+            }
+            Some(round) if round == self.round => {
+                self.missing.remove(&process);
+            }
+            Some(_) => return,
         }
         let waiting = self.waiting.get(&process).map(|(_, registration)| registration.request);
         if waiting > Some(registration.request) {
@@ -128,9 +142,10 @@ impl Reign {
         next_sequence: &mut u64,
         out: &mut Vec<CoordinatorOutput>,
     ) {
-        for (&process, (_, ask)) in &mut self.missing {
-            if ask.take(now) {
-                out.push(CoordinatorOutput::Send(process, self.term, RegistryWire::Gather));
+        let ask = RegistryWire::Gather { round: self.round };
+        for (&process, (_, backoff)) in &mut self.missing {
+            if backoff.take(now) {
+                out.push(CoordinatorOutput::Send(process, self.term, ask.clone()));
             }
         }
         if self.missing.is_empty() {

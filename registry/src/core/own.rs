@@ -16,6 +16,8 @@ pub struct OwnRegistration {
     wanted: Option<BTreeMap<BubbleId, Option<Version>>>,
     /// Not yet known to be stored by a quorum.
     open: bool,
+    /// The last gathering that was answered: what was broadcast before it is refused since.
+    answered: Option<Version>,
     /// The first bubble of the open request that another process hosts.
     lost: Option<(BubbleId, ProcessId)>,
 }
@@ -62,6 +64,22 @@ impl OwnRegistration {
         self.wanted =
             bubbles.map(|set| set.into_iter().map(|bubble| (bubble, since(&bubble))).collect());
         self.renew();
+    }
+
+    /// Asks whether the request still stands.
+    pub(crate) fn reopen(&mut self) {
+        self.open = true;
+    }
+
+    /// True if nothing of `version` was overtaken by a gathering that this process answered.
+    /// Whoever gathers counts on the answer; an older broadcast must not change it afterwards.
+    pub(crate) fn admits(&self, version: Version) -> bool {
+        Some(version) >= self.answered
+    }
+
+    /// Notes that the gathering was answered.
+    pub(crate) fn answer(&mut self, gathering: Version) {
+        self.answered = self.answered.max(Some(gathering));
     }
 
     /// Notes the life that this process lives. A new one holds nothing and asks again.
