@@ -111,9 +111,9 @@ pub(crate) fn report(shared: &Shared, address: SocketAddr, error: &HandshakeErro
             tracing::debug!(%address, "this is our own address");
             return;
         }
-        HandshakeError::Duplicate => {
+        HandshakeError::Duplicate(_) => {
             count(&shared.counters.duplicates, 1);
-            tracing::debug!(%address, "another connection stands");
+            tracing::debug!(%address, %error, "not needed");
             return;
         }
         HandshakeError::Refused(reason) => {

@@ -19,10 +19,11 @@ use super::error::LinksError;
 use super::gateway::{self, Gateway, GatewayMessage};
 use super::hello::{Statement, Verdict};
 use super::limits::{CLOSE_LIMIT, FRAME_OVERHEAD_BYTES};
-use super::link_core::{Basis, Card, ConnId, DialOutcome, Input, LinkCore, Output};
+use super::link_core::{Basis, Card, ConnId, Input, LinkCore, Output};
 use super::session::Session;
 use super::shared::Shared;
 use super::stream::SessionStream;
+use super::targets::DialOutcome;
 
 /// How often to look whether the references of an earlier run have gone.
 const LEFTOVER_PAUSE: Duration = Duration::from_millis(2);

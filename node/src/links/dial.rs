@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use lampyrid_membership::ProbeOutcome;
+use lampyrid_wire::ProcessId;
 use tokio::net::TcpStream;
 
 use super::accept::report;
@@ -12,15 +13,15 @@ use super::counters::{Gauge, count};
 use super::handshake::{Handshake, HandshakeError};
 use super::hello::Side;
 use super::limits::{CONNECT_LIMIT, HANDSHAKE_LIMIT};
-use super::link_core::DialOutcome;
 use super::shared::Shared;
+use super::targets::DialOutcome;
 
 /// Connects, shakes hands, and tells the links how it ended.
 pub(crate) async fn dial(shared: Arc<Shared>, address: SocketAddr) {
     count(&shared.counters.dialled, 1);
     let result = attempt(&shared, address).await;
     let outcome = match &result {
-        Ok(()) | Err(HandshakeError::Duplicate) => DialOutcome::Settled,
+        Ok(process) | Err(HandshakeError::Duplicate(process)) => DialOutcome::Settled(*process),
         Err(HandshakeError::Refused(reason)) => DialOutcome::Refused(*reason),
         Err(HandshakeError::Ourselves) => DialOutcome::Ourselves,
         Err(
@@ -41,7 +42,7 @@ pub(crate) async fn dial(shared: Arc<Shared>, address: SocketAddr) {
     let _ = shared.slot.cast(LinksMessage::DialEnded(address, outcome));
 }
 
-async fn attempt(shared: &Arc<Shared>, address: SocketAddr) -> Result<(), HandshakeError> {
+async fn attempt(shared: &Arc<Shared>, address: SocketAddr) -> Result<ProcessId, HandshakeError> {
     let stream = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address))
         .await
         .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;

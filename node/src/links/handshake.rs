@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lampyrid_membership::{LinkEvent, RefusalReason};
-use lampyrid_wire::Peer;
+use lampyrid_wire::{Peer, ProcessId};
 use ractor_cluster::{BoxRead, BoxWrite};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::oneshot;
@@ -39,8 +39,8 @@ pub(crate) enum HandshakeError {
     #[error("it is this process itself")]
     Ourselves,
     /// Another connection with the same peer stands.
-    #[error("another connection stands")]
-    Duplicate,
+    #[error("another connection with {0} stands")]
+    Duplicate(ProcessId),
     /// The links are being restarted.
     #[error("the links are not running")]
     NotRunning,
@@ -77,8 +77,8 @@ struct Halves {
 }
 
 impl Handshake {
-    /// Introduces both processes to each other and delivers the session to the links.
-    pub(crate) async fn run(self, wire: WireStream) -> Result<(), HandshakeError> {
+    /// Introduces both processes to each other and delivers the session to the links; the peer.
+    pub(crate) async fn run(self, wire: WireStream) -> Result<ProcessId, HandshakeError> {
         let mut halves = Halves {
             reader: BufReader::with_capacity(READ_BUFFER_BYTES, wire.reader),
             writer: wire.writer,
@@ -103,7 +103,8 @@ impl Handshake {
             advertised: theirs.advertised,
         };
         let conn = self.decide(&mut halves, &mut transcript, card, stated).await?;
-        self.deliver(conn, theirs.peer, tokens, halves)
+        self.deliver(conn, theirs.peer, tokens, halves)?;
+        Ok(theirs.peer.process)
     }
 
     /// The dialler's part: proof, answer, confirmation.
@@ -180,13 +181,16 @@ impl Handshake {
         card: Card,
         stated: Statement,
     ) -> Result<ConnId, HandshakeError> {
+        let process = card.peer.process;
         let ours = LinkCore::arbitrates(&card.as_me, &card.peer);
         let basis = if ours {
             Basis::Ours(stated)
         } else {
             match halves.hear(transcript, self.side).await? {
                 Message::Verdict(Verdict::Go(decision)) => Basis::Theirs(decision),
-                Message::Verdict(Verdict::Duplicate) => return Err(HandshakeError::Duplicate),
+                Message::Verdict(Verdict::Duplicate) => {
+                    return Err(HandshakeError::Duplicate(process));
+                }
                 Message::Verdict(Verdict::Refused(why)) => {
                     return Err(HandshakeError::Refused(why));
                 }
@@ -203,7 +207,7 @@ impl Handshake {
         }
         match verdict {
             Verdict::Go(_) => conn.ok_or(HandshakeError::NotRunning),
-            Verdict::Duplicate => Err(HandshakeError::Duplicate),
+            Verdict::Duplicate => Err(HandshakeError::Duplicate(process)),
             Verdict::Refused(why) => Err(HandshakeError::Refused(why)),
         }
     }

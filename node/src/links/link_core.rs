@@ -3,11 +3,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use lampyrid_membership::{LinkEvent, RefusalReason};
-use lampyrid_wire::{Incarnation, Member, Peer, ProcessId};
+use lampyrid_wire::{Member, Peer, ProcessId};
 
 use super::hello::{Statement, Verdict};
 use super::limits::{CLOSE_LIMIT, MAX_SESSIONS, MAX_SOUGHT, READY_LIMIT, STABLE_AFTER};
-use super::targets::{Aim, Targets};
+use super::targets::{DialOutcome, Targets, Wish};
 
 /// A connection that was decided to be a session; a number of this process's own.
 pub(crate) type ConnId = u64;
@@ -32,19 +32,6 @@ pub(crate) enum Basis {
     Ours(Statement),
     /// The peer did: go, under this number.
     Theirs(u64),
-}
-
-/// How a dial ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DialOutcome {
-    /// There is a session, or another connection stands.
-    Settled,
-    /// Nothing came of it.
-    Failed,
-    /// It was refused.
-    Refused(RefusalReason),
-    /// It is this very process.
-    Ourselves,
 }
 
 /// What happens to the links.
@@ -176,7 +163,7 @@ impl LinkCore {
     pub(crate) fn deadline(&self) -> Option<Duration> {
         let links = self.live.values().filter(|link| link.up_since.is_none());
         let closing = self.closing.values().map(|(_, deadline)| *deadline);
-        let dials = self.targets.deadline(|aim, life| self.wanted(aim, life));
+        let dials = self.targets.deadline(|wish| wanted(&self.live, &self.me, wish));
         links.map(|link| link.deadline).chain(closing).chain(dials).min()
     }
 
@@ -205,16 +192,12 @@ impl LinkCore {
         }
         self.hand_over(out);
         let Self { live, targets, me, .. } = self;
-        let due = targets.due(now, |aim, life| wanted(live, me, aim, life));
+        let due = targets.due(now, |wish| wanted(live, me, wish));
         out.extend(due.into_iter().map(Output::Dial));
     }
 
     fn seen_of(&self, peer: &Peer) -> u64 {
         self.seen.get(&peer.process).filter(|(life, _)| life == peer).map_or(0, |(_, seen)| *seen)
-    }
-
-    fn wanted(&self, aim: Aim, life: Incarnation) -> bool {
-        wanted(&self.live, &self.me, aim, life)
     }
 
     fn link_mut(&mut self, conn: ConnId) -> Option<&mut Link> {
@@ -348,12 +331,11 @@ impl LinkCore {
         outcome: DialOutcome,
         out: &mut Vec<Output>,
     ) {
-        let ourselves = outcome == DialOutcome::Ourselves;
-        self.targets.dial_ended(now, address, ourselves);
+        self.targets.dial_ended(now, address, outcome);
         let reason = match outcome {
             DialOutcome::Refused(reason) => reason,
             DialOutcome::Ourselves => RefusalReason::OwnId,
-            DialOutcome::Settled | DialOutcome::Failed => return,
+            DialOutcome::Settled(_) | DialOutcome::Failed => return,
         };
         out.push(Output::Event(LinkEvent::Refused { address, reason }));
     }
@@ -420,12 +402,17 @@ impl Link {
 }
 
 /// A member is dialled by the lower id; what is sought is dialled by whoever seeks it.
-fn wanted(live: &BTreeMap<ProcessId, Link>, me: &Peer, aim: Aim, at_least: Incarnation) -> bool {
-    match aim {
-        Aim::Member(process) => {
+fn wanted(live: &BTreeMap<ProcessId, Link>, me: &Peer, wish: Wish) -> bool {
+    match wish {
+        Wish::Member(process, at_least) => {
             me.process < process
-                && live.get(&process).is_none_or(|l| l.card.peer.incarnation < at_least)
+                && live.get(&process).is_none_or(|link| link.card.peer.incarnation < at_least)
         }
-        Aim::Sought(address) => !live.values().any(|link| link.addresses().contains(&address)),
+        Wish::Sought(address, reached) => !live
+            .values()
+            .any(|link| reached == Some(link.process()) || link.addresses().contains(&address)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,36 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use lampyrid_membership::RefusalReason;
 use lampyrid_wire::{Incarnation, ProcessId};
 
 use super::limits::{FIRST_BACKOFF, LAST_BACKOFF, MAX_DIALS};
 
+/// How a dial ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DialOutcome {
+    /// There is a session with that process: this one, or another connection that stands.
+    Settled(ProcessId),
+    /// Nothing came of it.
+    Failed,
+    /// It was refused.
+    Refused(RefusalReason),
+    /// It is this very process.
+    Ourselves,
+}
+
+/// A target, as far as it matters to whether it is to be dialled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// A session with at least that life of a member.
+    Member(ProcessId, Incarnation),
+    /// A session with whoever is at the address; with who was found there last.
+    Sought(SocketAddr, Option<ProcessId>),
+}
+
 /// Why an address is dialled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Aim {
+enum Aim {
     /// A member to keep a session with.
     Member(ProcessId),
     /// Whoever is there.
@@ -24,11 +47,29 @@ struct Target {
     not_before: Duration,
     /// It turned out to be ourselves: not dialled again.
     parked: bool,
+    /// Who was found there last.
+    reached: Option<ProcessId>,
 }
 
 impl Target {
     fn new(address: SocketAddr, incarnation: Incarnation) -> Self {
-        Self { address, incarnation, attempts: 0, not_before: Duration::ZERO, parked: false }
+        Self {
+            address,
+            incarnation,
+            attempts: 0,
+            not_before: Duration::ZERO,
+            parked: false,
+            reached: None,
+        }
+    }
+}
+
+impl Target {
+    fn wish(&self, aim: &Aim) -> Wish {
+        match *aim {
+            Aim::Member(process) => Wish::Member(process, self.incarnation),
+            Aim::Sought(address) => Wish::Sought(address, self.reached),
+        }
     }
 }
 
@@ -86,13 +127,16 @@ impl Targets {
 
     /// A dial of `address` ended. Whatever came of it, the next one waits longer; a session that
     /// stood resets that when it ends.
-    pub(crate) fn dial_ended(&mut self, now: Duration, address: SocketAddr, ourselves: bool) {
+    pub(crate) fn dial_ended(&mut self, now: Duration, address: SocketAddr, outcome: DialOutcome) {
         self.flights.remove(&address);
         let seed = self.seed;
         for target in self.targets.values_mut().filter(|target| target.address == address) {
             target.attempts = target.attempts.saturating_add(1);
             target.not_before = now + backoff(seed, address, target.attempts);
-            target.parked |= ourselves;
+            target.parked |= outcome == DialOutcome::Ourselves;
+            if let DialOutcome::Settled(process) = outcome {
+                target.reached = Some(process);
+            }
         }
     }
 
@@ -113,11 +157,7 @@ impl Targets {
     }
 
     /// The addresses to dial now; they count as dialled from here.
-    pub(crate) fn due(
-        &mut self,
-        now: Duration,
-        wanted: impl Fn(Aim, Incarnation) -> bool,
-    ) -> Vec<SocketAddr> {
+    pub(crate) fn due(&mut self, now: Duration, wanted: impl Fn(Wish) -> bool) -> Vec<SocketAddr> {
         let mut due = Vec::new();
         for (aim, target) in &self.targets {
             if self.flights.len() >= MAX_DIALS {
@@ -125,7 +165,7 @@ impl Targets {
             }
             if !target.parked
                 && target.not_before <= now
-                && wanted(*aim, target.incarnation)
+                && wanted(target.wish(aim))
                 && self.flights.insert(target.address)
             {
                 due.push(target.address);
@@ -135,7 +175,7 @@ impl Targets {
     }
 
     /// When the next dial is due. A target without a free dial waits for one to end instead.
-    pub(crate) fn deadline(&self, wanted: impl Fn(Aim, Incarnation) -> bool) -> Option<Duration> {
+    pub(crate) fn deadline(&self, wanted: impl Fn(Wish) -> bool) -> Option<Duration> {
         if self.flights.len() >= MAX_DIALS {
             return None;
         }
@@ -144,7 +184,7 @@ impl Targets {
             .filter(|(aim, target)| {
                 !target.parked
                     && !self.flights.contains(&target.address)
-                    && wanted(**aim, target.incarnation)
+                    && wanted(target.wish(aim))
             })
             .map(|(_, target)| target.not_before)
             .min()
