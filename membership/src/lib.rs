@@ -15,6 +15,8 @@ pub mod limits;
 mod links;
 mod message;
 mod ring;
+#[cfg(any(test, feature = "testkit"))]
+pub mod sim;
 mod store;
 mod view;
 

@@ -1,0 +1,67 @@
+//! Many seeds of the simulator, and the proof that it would notice a missing rule.
+#![cfg(feature = "testkit")]
+
+use lampyrid_membership::Flaw;
+use lampyrid_membership::sim::{Failure, Plan, Sim};
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+fn run(seed: u64, flaw: Option<Flaw>) -> Result<(), Box<Failure>> {
+    Sim::new(Plan { flaw, only_harm: true, ..Plan::of_seed(seed) }).run().map(|_| ())
+}
+
+/// `LAMPYRID_SIM_SEEDS=5000` runs more.
+#[test]
+fn many_seeds_keep_every_promise_and_heal() {
+    let seeds = number("LAMPYRID_SIM_SEEDS").unwrap_or(300);
+    let first = number("LAMPYRID_SIM_FIRST").unwrap_or(0);
+    let (mut views, mut events, mut slowest) = (0, 0, std::time::Duration::ZERO);
+    let mut failures = 0;
+    for seed in first..first + seeds {
+        match Sim::new(Plan::of_seed(seed)).run() {
+            Ok(outcome) => {
+                views += outcome.views;
+                events += outcome.events;
+                slowest = slowest.max(outcome.healed_in);
+            }
+            Err(failure) => {
+                failures += 1;
+                eprintln!("{failure}");
+            }
+        }
+    }
+    eprintln!("{seeds} seeds, {views} views, {events} events, slowest healing {slowest:?}");
+    assert_eq!(failures, 0);
+}
+
+/// One seed, told in full: `LAMPYRID_SIM_SEED=7`.
+#[test]
+fn one_seed() {
+    let seed = number("LAMPYRID_SIM_SEED");
+    let mut sim = Sim::new(Plan::of_seed(seed.unwrap_or(0)));
+    sim.verbose = seed.is_some();
+    if let Err(failure) = sim.run() {
+        panic!("{failure}");
+    }
+}
+
+#[test]
+fn each_missing_rule_is_noticed() {
+    let limit = number("LAMPYRID_SIM_FLAW_SEEDS").unwrap_or(3_000);
+    for flaw in [
+        Flaw::ForgetfulAcceptor,
+        Flaw::AnyHalf,
+        Flaw::LiveSetQuorum,
+        Flaw::FirstVoteSeen,
+        Flaw::NoSelection,
+        Flaw::TwoValuesOneRank,
+    ] {
+        let caught = (0..limit).find_map(|seed| run(seed, Some(flaw)).err());
+        match caught {
+            Some(failure) => eprintln!("{flaw:?}: seed {}: {}", failure.seed, failure.violation),
+            None => panic!("{flaw:?} went unnoticed in {limit} seeds"),
+        }
+    }
+}
