@@ -68,6 +68,12 @@ impl Sim {
         }
     }
 
+    /// Two processes do not hear each other any more.
+    pub fn break_link(&mut self, a: usize, b: usize) {
+        self.block(a, b);
+        self.block(b, a);
+    }
+
     /// Ends all partitions.
     pub fn mend(&mut self) {
         self.blocked.clear();
@@ -79,7 +85,7 @@ impl Sim {
     }
 
     fn partition(&mut self) {
-        let sides = self.random.next();
+        let sides = self.random.draw();
         self.say(|| format!("partition {:b}", sides & ((1 << self.processes.len()) - 1)));
         self.partition_into(|place| sides >> place & 1 == 0);
     }

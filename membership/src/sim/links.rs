@@ -57,7 +57,7 @@ impl Sim {
             1 + usize::from(self.random.chance(50))
         };
         for _ in 0..copies {
-            let slow = self.chaotic && self.random.chance(40);
+            let slow = self.chaotic && self.random.chance(self.plan.stragglers);
             let delay = self.random.between(100, if slow { 400_000 } else { 4_000 });
             let message = Box::new(message.clone());
             self.after(delay, Event::Deliver { to: place, session, from: peer, term, message });

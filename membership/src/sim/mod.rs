@@ -32,6 +32,10 @@ pub struct Plan {
     pub processes: usize,
     /// How long faults happen.
     pub chaos: Duration,
+    /// How many of 1,000 durable writes end in a crash just before or just after.
+    pub crashes_per_write: u64,
+    /// How many of 1,000 messages are very late.
+    pub stragglers: u64,
     /// A rule left out, to see that it is missed.
     pub flaw: Option<Flaw>,
     /// Checks only what users would see (one chain of views, epochs that rise), not how it came
@@ -45,10 +49,17 @@ impl Plan {
     pub fn of_seed(seed: u64) -> Self {
         let mut random = Random::new(seed ^ 0x5eed);
         let processes = 2 + usize::try_from(random.below(5)).unwrap_or(0);
+        let one_of = |random: &mut Random, of: [u64; 3]| match random.below(3) {
+            0 => of[0],
+            1 => of[1],
+            _ => of[2],
+        };
         Self {
             seed,
             processes,
             chaos: Duration::from_secs(8 + random.below(12)),
+            crashes_per_write: one_of(&mut random, [5, 40, 120]),
+            stragglers: one_of(&mut random, [10, 50, 250]),
             flaw: None,
             only_harm: false,
         }
@@ -58,7 +69,7 @@ impl Plan {
 /// A simulation that broke a promise.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "seed {seed}, {processes} processes, at {at:?}: {violation}\nreproduce: LAMPYRID_SIM_SEED={seed} cargo test -p lampyrid-membership --features testkit --test simulation one_seed -- --nocapture"
+    "seed {seed}, {processes} processes, at {at:?}: {violation}\nreproduce: LAMPYRID_SIM_SEED={seed} cargo test -p lampyrid-membership --test simulation one_seed -- --nocapture"
 )]
 pub struct Failure {
     /// The seed.
@@ -119,6 +130,8 @@ enum Event {
     },
     Dial,
     Fault,
+    /// A process that has just crashed comes back.
+    Restart(usize),
 }
 
 impl Event {
@@ -128,7 +141,7 @@ impl Event {
             Self::Wake { of, .. } | Self::WakeEdge { of, .. } | Self::Connected { of, .. } => {
                 Some(*of)
             }
-            Self::Idle { .. } | Self::Dial | Self::Fault => None,
+            Self::Idle { .. } | Self::Dial | Self::Fault | Self::Restart(_) => None,
         }
     }
 }
@@ -172,7 +185,7 @@ impl Sim {
         };
         // Ids in an order of their own, so that the founder has no fixed place.
         for process in &mut sim.processes {
-            process.id = ProcessId::from_u128(u128::from(sim.random.next()) + 1);
+            process.id = ProcessId::from_u128(u128::from(sim.random.draw()) + 1);
         }
         sim.after(Duration::ZERO, Event::Dial);
         sim
@@ -308,13 +321,11 @@ impl Sim {
     }
 
     fn happen(&mut self, event: Event) -> Result<(), Violation> {
-        if let Some(until) =
-            event.process().and_then(|process| self.processes[process].frozen_until)
+        if let Some(until) = event.process().and_then(|of| self.processes[of].frozen_until)
+            && self.now < until
         {
-            if self.now < until {
-                self.after(until - self.now, event);
-                return Ok(());
-            }
+            self.after(until - self.now, event);
+            return Ok(());
         }
         match event {
             Event::Deliver { to, session, from, term, message } => {
@@ -346,6 +357,7 @@ impl Sim {
             Event::Idle { session } => self.session_idle(session),
             Event::Dial => self.dial(),
             Event::Fault => self.fault()?,
+            Event::Restart(place) => self.boot(place)?,
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ impl Sim {
         if self.processes[place].run.is_some() {
             return Ok(());
         }
-        let boot = self.random.next();
+        let boot = self.random.draw();
         let process = &mut self.processes[place];
         process.frozen_until = None;
         let Ok(state) = start_identity(&process.disk, process.id) else { return Ok(()) };
@@ -217,7 +217,11 @@ impl Sim {
 
     /// A durable write; in bad times the process dies just before or just after it.
     fn save(&mut self, place: usize, state: &AcceptorState) -> Result<(), Violation> {
-        let dies = self.chaotic && self.random.chance(6);
+        let dies = self.chaotic && self.random.chance(self.plan.crashes_per_write);
+        if dies && self.random.chance(700) {
+            let soon = self.random.between(1_000, 80_000);
+            self.after(soon, Event::Restart(place));
+        }
         if dies && self.random.chance(500) {
             self.crash(place);
             return Ok(());
