@@ -17,6 +17,8 @@ mod message;
 mod record;
 mod row;
 mod store;
+#[cfg(any(test, feature = "testkit"))]
+pub mod testkit;
 
 pub use actor::{
     MigrationActor, MigrationArguments, MigrationFault, MigrationMessage, MigrationState,

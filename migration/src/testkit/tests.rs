@@ -1,0 +1,79 @@
+use super::{Options, run, run_with_crash_at};
+use crate::Flaw;
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+fn check(options: Options) -> u64 {
+    match run(options) {
+        Ok(summary) => summary.moves,
+        Err(error) => panic!("seed {}: {error}\nagain: {}", options.seed, options.reproduce()),
+    }
+}
+
+#[test]
+fn many_seeds_keep_every_entity_once_and_come_to_an_end() {
+    let first = number("LAMPYRID_FIRST_SEED", 0);
+    let count = number("LAMPYRID_SEEDS", 300);
+    let moves: u64 = (first..first + count).map(|seed| check(Options::seed(seed))).sum();
+    assert!(moves > count * 10, "only {moves} moves: the simulation does too little");
+}
+
+#[test]
+fn larger_clusters_and_longer_runs() {
+    for seed in 0..number("LAMPYRID_SEEDS", 300) / 20 {
+        check(Options { seed, size: 5, events: 3_000, flaw: None });
+    }
+}
+
+#[test]
+#[ignore = "repeats one seed, given by LAMPYRID_SEED"]
+fn one_seed() {
+    let seed = number("LAMPYRID_SEED", 0);
+    let events = number("LAMPYRID_EVENTS", 600) as usize;
+    check(Options { seed, size: 3, events, flaw: None });
+}
+
+#[test]
+fn a_crash_at_every_record_of_both_sides_loses_and_doubles_nothing() {
+    for process in [0, 1] {
+        for after in [false, true] {
+            let mut transaction = 1;
+            while let Some(_summary) = run_with_crash_at(7, process, transaction, after)
+                .unwrap_or_else(|error| {
+                    panic!("process {process}, transaction {transaction}, {after}: {error}")
+                })
+            {
+                transaction += 1;
+            }
+            assert!(transaction > 4, "process {process} made only {transaction} transactions");
+        }
+    }
+}
+
+/// Seeds until the simulation notices that a rule is broken.
+fn seeds_to_notice(flaw: Flaw) -> Option<u64> {
+    (0..number("LAMPYRID_FLAW_SEEDS", 2_000))
+        .find(|&seed| run(Options { flaw: Some(flaw), ..Options::seed(seed) }).is_err())
+}
+
+macro_rules! noticed {
+    ($($name:ident: $flaw:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            let seeds = seeds_to_notice(Flaw::$flaw);
+            assert!(seeds.is_some(), "nobody notices {:?}", Flaw::$flaw);
+        })*
+    };
+}
+
+noticed! {
+    notices_a_commit_that_does_not_name_its_stage: CommitWithoutStage,
+    notices_that_staged_copies_count_as_seen: SeenCountsStaged,
+    notices_an_end_without_acknowledgement_when_the_view_changes: EndOnRemoval,
+    notices_a_redo_by_entity_alone: RedoByEntityAlone,
+    notices_unknown_answered_while_prepared: UnknownWhilePrepared,
+    notices_a_message_sent_before_its_sync: SendBeforeSync,
+    notices_the_view_of_prepare_used_as_term: PrepareViewAsTerm,
+}
