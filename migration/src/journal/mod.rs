@@ -5,6 +5,8 @@ mod database;
 mod memory;
 mod open;
 mod overlay;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::sync::{Arc, Mutex};

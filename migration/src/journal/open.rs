@@ -1,4 +1,5 @@
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,16 +76,26 @@ fn builder() -> Builder {
 }
 
 /// Makes an empty store under another name first, so that a file of this name is always a whole
-/// one, and an empty file is a damaged one.
+/// one, and an empty file is a damaged one. Of two processes that start at once, one makes it.
 fn create(path: &Path) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let mut fresh = path.as_os_str().to_owned();
-    fresh.push(".new");
+    fresh.push(format!(".new-{}", std::process::id()));
     let fresh = PathBuf::from(fresh);
+    match std::fs::remove_file(&fresh) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
+        _ => {}
+    }
     let made = builder().create(&fresh).map_err(|error| failed(path, error))?;
     made.close().map_err(|error| failed(path, error))?;
     File::open(&fresh).and_then(|file| file.sync_all()).map_err(io)?;
-    std::fs::rename(&fresh, path).map_err(io)?;
+    match std::fs::hard_link(&fresh, path) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            // No hard links on this file system: then without the guard against a second maker.
+            std::fs::rename(&fresh, path).map_err(io)?;
+        }
+        _ => std::fs::remove_file(&fresh).map_err(io)?,
+    }
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let parent = parent.unwrap_or_else(|| Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(io)
@@ -128,10 +139,7 @@ fn failed(path: &Path, error: DatabaseError) -> OpenError {
     match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path },
         DatabaseError::Storage(redb::StorageError::Io(source))
-            if !matches!(
-                source.kind(),
-                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
-            ) =>
+            if !matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) =>
         {
             OpenError::Io { path, source }
         }

@@ -23,18 +23,18 @@ pub struct Options {
 }
 
 impl Options {
-    /// Three processes and 600 events.
+    /// Three processes and 1,500 events.
     #[must_use]
     pub fn seed(seed: u64) -> Self {
-        Self { seed, size: 3, events: 600, flaw: None }
+        Self { seed, size: 3, events: 1_500, flaw: None }
     }
 
     /// One line that runs this again.
     #[must_use]
     pub fn reproduce(&self) -> String {
-        let Self { seed, events, .. } = self;
+        let Self { seed, size, events, .. } = self;
         format!(
-            "LAMPYRID_SEED={seed} LAMPYRID_EVENTS={events} cargo test -p lampyrid-migration \
+            "LAMPYRID_SEED={seed} LAMPYRID_SIZE={size} LAMPYRID_EVENTS={events} cargo test -p lampyrid-migration \
              one_seed -- --ignored --nocapture"
         )
     }
@@ -47,7 +47,7 @@ pub struct Summary {
     pub steps: u64,
     /// Entities created.
     pub entities: usize,
-    /// Moves that were committed, over all processes and their last lives.
+    /// Moves that came to their end among the faults.
     pub moves: u64,
 }
 
@@ -74,14 +74,18 @@ pub fn run(options: Options) -> Result<Summary, Violation> {
     world.loss = [0, 5, 20, 40][world.random.below(4)];
     world.repeat = [0, 10, 30][world.random.below(3)];
     world.delay = [5, 50, 500, 3_000][world.random.below(4)];
+    if world.random.percent(30) {
+        const KINDS: [&str; 5] = ["staged", "commit", "activated", "abort", "doubt_answers"];
+        world.mostly_lost = world.random.pick(&KINDS);
+    }
     for _ in 0..options.events {
         world.event(&mood);
         world.check()?;
     }
+    let moves = world.truth.values().map(|truth| truth.epoch).sum();
     world.settle()?;
     world.probe()?;
     world.compact()?;
-    let moves = world.truth.values().map(|truth| truth.epoch).sum();
     Ok(Summary { steps: world.steps, entities: world.truth.len(), moves })
 }
 
@@ -122,21 +126,21 @@ impl World {
     fn event(&mut self, mood: &Mood) {
         let process = self.random.below(self.processes.len());
         match self.random.below(100) {
-            0..36 => self.deliver_some(),
-            36..56 => {
-                let count = 1 + self.random.below(3);
+            0..40 => self.deliver_some(),
+            40..64 => {
+                let count = 1 + self.random.below(4);
                 self.sync(process, count);
             }
-            56..66 => self.advance(),
-            66..86 => self.work(process),
-            86..89 if mood.crashes > 0 => self.fall_or_rise(process),
-            89 if mood.crashes > 0 => self.restart_actor(process),
-            90..92 if mood.views > 0 => self.change_view(),
-            92..95 => {
+            64..70 => self.advance(),
+            70..84 => self.work(process),
+            84..86 if mood.crashes > 0 => self.fall_or_rise(process),
+            86..88 if mood.crashes > 0 => self.restart_actor(process),
+            88 if mood.views > 0 => self.change_view(),
+            89..95 => {
                 let view = self.view.clone();
                 self.give_view(process, view);
             }
-            95 if mood.views > 1 => {
+            95 if mood.views > 1 && self.random.percent(30) => {
                 let view = Membership { active: false, ..self.processes[process].view.clone() };
                 self.give_view(process, view);
             }
@@ -209,9 +213,11 @@ impl World {
 
     fn fall_or_rise(&mut self, process: usize) {
         if self.processes[process].live.is_some() {
-            self.crash(process);
-        } else {
-            self.rise(process);
+            return self.crash(process);
+        }
+        self.rise(process);
+        if self.random.percent(80) {
+            self.change_view();
         }
     }
 
@@ -234,7 +240,7 @@ impl World {
         for n in 0..self.processes.len() {
             let (id, incarnation) = (self.processes[n].id, self.processes[n].incarnation);
             let alive = self.processes[n].live.is_some();
-            match (alive, self.random.percent(if alive { 85 } else { 20 })) {
+            match (alive, self.random.percent(if alive { 92 } else { 20 })) {
                 (true, true) => {
                     members.insert(id, incarnation);
                 }
@@ -284,6 +290,7 @@ impl World {
     /// No more faults: everybody is back, in one view, and everything comes to its end.
     fn settle(&mut self) -> Result<(), Violation> {
         (self.loss, self.repeat, self.delay) = (0, 0, 5);
+        self.mostly_lost = None;
         self.crash_at = None;
         for process in 0..self.processes.len() {
             if self.processes[process].live.is_none() {

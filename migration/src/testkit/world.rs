@@ -77,6 +77,8 @@ pub struct World {
     pub(crate) loss: usize,
     pub(crate) repeat: usize,
     pub(crate) delay: u64,
+    /// A kind of message that hardly ever arrives.
+    pub(crate) mostly_lost: Option<&'static str>,
     pub(crate) flaw: Option<Flaw>,
     /// Crash that process at that transaction of its disk: before or after it is durable.
     pub(crate) crash_at: Option<(usize, u64, bool)>,
@@ -116,6 +118,7 @@ impl World {
             loss: 0,
             repeat: 0,
             delay: 20,
+            mostly_lost: None,
             flaw,
             crash_at: None,
             next_call: 0,
@@ -136,7 +139,7 @@ impl World {
     /// Starts a process, or only its actor, from its disk.
     pub(crate) fn start(&mut self, process: usize) {
         let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&self.random.next().to_be_bytes());
+        seed[..8].copy_from_slice(&self.random.number().to_be_bytes());
         let config = CoreConfig {
             me: self.processes[process].id,
             limits: Limits::default(),
@@ -267,10 +270,14 @@ impl World {
         if self.log.len() < LOG_MAX {
             self.log.push(frame.clone());
         }
+        let loss = match self.mostly_lost == Some(frame.message.name()) {
+            true => 95,
+            false => self.loss,
+        };
         let copies = 1 + usize::from(self.random.percent(self.repeat));
         for _ in 0..copies {
-            if !self.random.percent(self.loss) {
-                let at = self.now + Duration::from_millis(self.random.next() % self.delay.max(1));
+            if !self.random.percent(loss) {
+                let at = self.now + Duration::from_millis(self.random.number() % self.delay.max(1));
                 self.net.push(Frame { at, ..frame.clone() });
             }
         }

@@ -1,0 +1,162 @@
+use std::path::Path;
+
+use bytes::Bytes;
+use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch};
+
+use super::{Database, Journal, JournalError, OpenError, open_database};
+use crate::{EntityRow, Image, Record, RecordKind, Write};
+
+fn put(n: u128, state: &[u8]) -> Record {
+    let row = EntityRow {
+        bubble: BubbleId::from_u128(1),
+        epoch: OwnershipEpoch(3),
+        state: Some(Bytes::copy_from_slice(state)),
+    };
+    let writes = vec![Write::Entity(EntityId::from_u128(n), Some(row))];
+    Record { kind: RecordKind::Put, writes }
+}
+
+fn fill(path: &Path) -> Image {
+    let mut journal = Database::new(open_database(path).unwrap());
+    for n in 1..=40 {
+        journal.commit(&[vec![put(n, &[n as u8; 300])], vec![put(n + 100, b"x")]]).unwrap();
+    }
+    journal.replay().unwrap()
+}
+
+#[test]
+fn what_was_committed_is_there_after_reopening_and_what_was_not_is_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let before = fill(&path);
+    assert_eq!(before.entities.len(), 80);
+    {
+        // An interrupted transaction: begun, written, never committed.
+        let database = open_database(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let table = redb::TableDefinition::<&[u8], &[u8]>::new("lampyrid_entities");
+        transaction.open_table(table).unwrap().insert(&b"half"[..], &b"done"[..]).unwrap();
+    }
+    let after = Database::new(open_database(&path).unwrap()).replay().unwrap();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_copy_taken_while_open_is_opened_as_after_a_kill() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let mut journal = Database::new(open_database(&path).unwrap());
+    journal.commit(&[vec![put(1, b"a")]]).unwrap();
+    let copy = directory.path().join("copy.redb");
+    std::fs::copy(&path, &copy).unwrap();
+    let replayed = Database::new(open_database(&copy).unwrap()).replay().unwrap();
+    assert_eq!(replayed, journal.replay().unwrap());
+}
+
+#[test]
+fn a_second_opener_is_refused_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let _held = open_database(&path).unwrap();
+    assert!(matches!(open_database(&path), Err(OpenError::InUse { .. })));
+}
+
+/// Opens a damaged file: either everything is there, or the error is typed and the file untouched.
+fn damaged(path: &Path, bytes: &[u8], whole: &Image, what: &str) -> bool {
+    std::fs::write(path, bytes).unwrap();
+    match open_database(path) {
+        Ok(database) => {
+            let image = Database::new(database).replay().unwrap();
+            assert_eq!(&image, whole, "{what}: something else was read");
+            false
+        }
+        Err(error) => {
+            assert!(!matches!(error, OpenError::InUse { .. }), "{what}: {error}");
+            assert_eq!(std::fs::read(path).unwrap(), bytes, "{what}: the file was changed");
+            assert!(error.to_string().contains("store.redb"), "{what}: {error}");
+            true
+        }
+    }
+}
+
+#[test]
+fn a_file_cut_off_anywhere_is_a_typed_error_and_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let whole = fill(&path);
+    let bytes = std::fs::read(&path).unwrap();
+    let mut refused = 0;
+    for step in 0..60 {
+        let length = bytes.len() * step / 60;
+        refused += u32::from(damaged(&path, &bytes[..length], &whole, &format!("cut {length}")));
+    }
+    assert_eq!(refused, 60);
+}
+
+#[test]
+fn a_flipped_byte_anywhere_is_a_typed_error_or_does_not_matter() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let whole = fill(&path);
+    let bytes = std::fs::read(&path).unwrap();
+    let mut refused = 0;
+    for step in 0..300 {
+        let at = (bytes.len() * step / 300) + step % 7;
+        let mut changed = bytes.clone();
+        changed[at] ^= 0x41;
+        refused += u32::from(damaged(&path, &changed, &whole, &format!("byte {at}")));
+    }
+    assert!(refused > 5, "only {refused} of 300 flips were noticed");
+}
+
+#[test]
+fn a_changed_record_is_named_by_table_and_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    fill(&path);
+    let bytes = std::fs::read(&path).unwrap();
+    let state = [40_u8; 300];
+    let places: Vec<usize> =
+        (0..bytes.len() - 300).filter(|&at| bytes[at..at + 300] == state).collect();
+    let mut named = 0;
+    for at in places {
+        let mut changed = bytes.clone();
+        changed[at + 150] ^= 1;
+        std::fs::write(&path, &changed).unwrap();
+        if let Err(OpenError::Record { table, key, .. }) = open_database(&path) {
+            assert_eq!(table, "lampyrid_entities");
+            assert_eq!(key, EntityId::from_u128(40).to_string());
+            named += 1;
+        }
+        assert_eq!(std::fs::read(&path).unwrap(), changed);
+    }
+    assert!(named > 0, "the newest copy of the record is one of those in the file");
+}
+
+#[test]
+fn something_else_altogether_is_a_typed_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    std::fs::write(&path, b"these are not the pages you are looking for").unwrap();
+    assert!(matches!(open_database(&path), Err(OpenError::Damaged { .. })));
+    let missing = directory.path().join("no/such/directory/store.redb");
+    assert!(matches!(open_database(&missing), Err(OpenError::Io { .. })));
+}
+
+#[test]
+fn a_row_under_another_key_or_version_is_noticed() {
+    let mut image = Image::default();
+    let record = put(5, b"state");
+    let raw = super::codec::encode_write(&record.writes[0]).unwrap();
+    let mut value = raw.value.unwrap();
+    let decode = |image: &mut Image, key: &[u8], value: &[u8]| {
+        super::codec::decode_row(image, 0, key, value)
+    };
+    decode(&mut image, &raw.key, &value).unwrap();
+    assert_eq!(image.entities.len(), 1);
+    let other = *EntityId::from_u128(6).as_bytes();
+    assert!(matches!(decode(&mut image, &other, &value), Err(JournalError::Record { .. })));
+    value[0] = 9;
+    assert!(matches!(decode(&mut image, &raw.key, &value), Err(JournalError::Record { .. })));
+    assert!(matches!(decode(&mut image, &raw.key, &[1, 2]), Err(JournalError::Record { .. })));
+}
