@@ -50,7 +50,6 @@ pub(crate) enum EntityStatus {
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Entity {
     pub(crate) id: EntityId,
-    pub(crate) bubble: BubbleId,
     pub(crate) epoch: u64,
     pub(crate) status: EntityStatus,
 }
