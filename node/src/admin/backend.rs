@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lampyrid_membership::{Status, ViewHandle};
 use lampyrid_migration::{
-    Audit, BatchError, EntityError, EntityPage, EntityRecord, MigrateRequest, NewEntities,
+    Audit, BatchError, EntityError, EntityPage, EntityRecord, MigrateRequest, NewEntities, Reason,
     SagaReport, StatusFilter,
 };
 use lampyrid_wire::{BubbleId, EntityId, Epoch, ProcessId, SagaId};
@@ -133,13 +133,13 @@ pub trait Backend: Send + Sync + 'static {
     async fn migrate(&self, request: MigrateRequest) -> Result<SagaId, BatchError>;
 
     /// How a saga stands; `None` if it is unknown or forgotten.
-    async fn saga(&self, id: SagaId) -> Option<SagaReport>;
+    async fn saga(&self, id: SagaId) -> Result<Option<SagaReport>, Reason>;
 
     /// The same, once it is done or the time is over.
-    async fn wait(&self, id: SagaId, limit: Duration) -> Option<SagaReport>;
+    async fn wait(&self, id: SagaId, limit: Duration) -> Result<Option<SagaReport>, Reason>;
 
     /// Counts of entities.
-    async fn audit(&self) -> Audit;
+    async fn audit(&self) -> Result<Audit, Reason>;
 
     /// Begins the graceful leave and returns at once.
     fn leave(&self);

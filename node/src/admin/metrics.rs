@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use lampyrid_membership::Status;
+use lampyrid_migration::Audit;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
@@ -76,18 +77,25 @@ pub(crate) async fn scrape(State(app): State<Arc<App>>) -> Response {
         let bubbles: usize = topology.processes.iter().map(|entry| entry.bubbles.len()).sum();
         gauge!("lampyrid_registered_processes").set(topology.processes.len() as f64);
         gauge!("lampyrid_registered_bubbles").set(bubbles as f64);
-        gauge!("lampyrid_entities", "status" => "active").set(audit.active as f64);
-        gauge!("lampyrid_entities", "status" => "frozen").set(audit.frozen as f64);
-        gauge!("lampyrid_entities", "status" => "staged").set(audit.staged as f64);
-        gauge!("lampyrid_migrations_in_doubt").set(audit.in_doubt as f64);
-        counter!("lampyrid_migrations_started_total").absolute(audit.started);
-        counter!("lampyrid_migrations_committed_total").absolute(audit.committed);
-        counter!("lampyrid_migrations_aborted_total").absolute(audit.aborted);
-        counter!("lampyrid_migrations_replayed_total").absolute(audit.replayed);
+        // Without an answer the last figures stand.
+        if let Ok(audit) = &audit {
+            record_audit(audit);
+        }
         app.backend.record_metrics();
     });
     let mut response = Response::new(Body::from(app.metrics.recorder.handle().render()));
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response
+}
+
+fn record_audit(audit: &Audit) {
+    gauge!("lampyrid_entities", "status" => "active").set(audit.active as f64);
+    gauge!("lampyrid_entities", "status" => "frozen").set(audit.frozen as f64);
+    gauge!("lampyrid_entities", "status" => "staged").set(audit.staged as f64);
+    gauge!("lampyrid_migrations_in_doubt").set(audit.in_doubt as f64);
+    counter!("lampyrid_migrations_started_total").absolute(audit.started);
+    counter!("lampyrid_migrations_committed_total").absolute(audit.committed);
+    counter!("lampyrid_migrations_aborted_total").absolute(audit.aborted);
+    counter!("lampyrid_migrations_replayed_total").absolute(audit.replayed);
 }

@@ -25,7 +25,8 @@ pub(crate) async fn start(
     let (to, idempotency_key) = (request.to, request.idempotency_key);
     let saga = app.backend.migrate(MigrateRequest { entities, to, idempotency_key }).await?;
     let report = match wait {
-        Some(limit) => app.backend.wait(saga, limit).await,
+        // What was started goes on, even where its report cannot be had now.
+        Some(limit) => app.backend.wait(saga, limit).await.unwrap_or_default(),
         None => None,
     };
     Ok(match report {
@@ -61,7 +62,7 @@ pub(crate) async fn report(
     Id(id): Id<SagaId>,
 ) -> Result<Response, Problem> {
     let stale = app.is_stale();
-    match app.backend.saga(id).await {
+    match app.backend.saga(id).await? {
         Some(report) => Ok(json(StatusCode::OK, &SagaAnswer::new(&report, stale))),
         None => {
             let detail = "this process knows no such migration, or has forgotten it";

@@ -79,8 +79,8 @@ pub(crate) async fn bubble(
     }
 }
 
-pub(crate) async fn audit(State(app): State<Arc<App>>) -> Response {
-    let audit = app.backend.audit().await;
+pub(crate) async fn audit(State(app): State<Arc<App>>) -> Result<Response, Problem> {
+    let audit = app.backend.audit().await?;
     let entities =
         AuditEntities { active: audit.active, frozen: audit.frozen, staged: audit.staged };
     let migrated = AuditMigrated {
@@ -90,5 +90,5 @@ pub(crate) async fn audit(State(app): State<Arc<App>>) -> Response {
         in_doubt: audit.in_doubt,
         replayed: audit.replayed,
     };
-    json(StatusCode::OK, &AuditAnswer { entities, migrated, stale: app.is_stale() })
+    Ok(json(StatusCode::OK, &AuditAnswer { entities, migrated, stale: app.is_stale() }))
 }

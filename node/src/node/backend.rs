@@ -66,16 +66,16 @@ impl Backend for Node {
         Err(BatchError(Reason::UnknownBubble))
     }
 
-    async fn saga(&self, _: SagaId) -> Option<SagaReport> {
-        None
+    async fn saga(&self, _: SagaId) -> Result<Option<SagaReport>, Reason> {
+        Ok(None)
     }
 
-    async fn wait(&self, _: SagaId, _: Duration) -> Option<SagaReport> {
-        None
+    async fn wait(&self, _: SagaId, _: Duration) -> Result<Option<SagaReport>, Reason> {
+        Ok(None)
     }
 
-    async fn audit(&self) -> Audit {
-        Audit::default()
+    async fn audit(&self) -> Result<Audit, Reason> {
+        Ok(Audit::default())
     }
 
     fn leave(&self) {
