@@ -1,3 +1,6 @@
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,10 +211,10 @@ impl BroadcasterCore {
     /// Everybody is sent to afresh; along the rings most need no copy of ours.
     fn schedule(&mut self, now: Duration) {
         let Some((view, _)) = self.work() else { return };
-        let successors = (view.size() > self.config.full_mesh_limit)
-            .then(|| successors(view, self.standing.me.0));
+        let me = self.standing.me.0;
+        let successors = (view.size() > self.config.full_mesh_limit).then(|| successors(view, me));
         for (process, peer) in &mut self.peers {
-            let direct = successors.as_ref().is_none_or(|next| next.contains(process));
+            let direct = successors.as_ref().is_none_or(|n| *process == me || n.contains(process));
             let due = if direct { now } else { now + RING_PATIENCE };
             peer.resend = Backoff::now(due, RESEND_FIRST, RESEND_MAX);
         }

@@ -1,4 +1,6 @@
 mod reign;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

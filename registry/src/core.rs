@@ -1,4 +1,6 @@
 mod own;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
