@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Bytes of a member's name or admin URL.
+pub const MAX_TEXT: usize = 512;
+
 /// Members a view may have. Up to 11 everybody observes everybody anyway; until sparse rings exist
 /// larger views are observed in full as well, which costs N x (N - 1) probes a quarter second.
 pub const MAX_MEMBERS: usize = 64;

@@ -98,6 +98,9 @@ pub enum JoinRefusal {
     /// The view is full.
     #[error("the view has as many members as it may have")]
     Full,
+    /// Name or admin URL are longer than [`crate::limits::MAX_TEXT`].
+    #[error("the joiner's name or admin URL is too long")]
+    RecordTooLarge,
     /// Too many wait already.
     #[error("as many processes wait to join as may")]
     TooManyWaiting,

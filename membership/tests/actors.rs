@@ -306,7 +306,7 @@ async fn a_killed_member_is_out_at_once_and_back_when_it_starts_again() {
     let start = Instant::now();
     world.kill(&two).await;
     agreed(&[&one, &three]).await;
-    println!("from kill to the new view: {:?}", start.elapsed());
+    eprintln!("from kill to the new view: {:?}", start.elapsed());
     assert_eq!(one.epoch(), before + 1);
     let two = world.start(2, two.store.clone()).await;
     agreed(&[&one, &two, &three]).await;

@@ -196,8 +196,8 @@ impl MembershipState {
         if let Ended::Stopped(reason) = &ended {
             tracing::error!(%reason, "membership ended");
         }
-        self.answer_leavers();
         (self.arguments.ended)(ended);
+        self.answer_leavers();
     }
 
     pub(super) fn answer_leavers(&mut self) {

@@ -7,7 +7,7 @@ use lampyrid_wire::{Epoch, Member, Peer, ProcessId, Term};
 
 use super::report::Repeat;
 use super::{MembershipCore, Output};
-use crate::limits::{MAX_HINTS, MAX_MEMBERS, MAX_WAITING, WAITING_EXPIRES};
+use crate::limits::{MAX_HINTS, MAX_MEMBERS, MAX_TEXT, MAX_WAITING, WAITING_EXPIRES};
 use crate::message::{JoinRefusal, Protocol};
 use crate::{Status, View};
 
@@ -88,6 +88,9 @@ impl MembershipCore {
         if (from.process, from.incarnation) != member.key() {
             return;
         }
+        if !is_modest(&member) {
+            return self.refuse_join(from.process, JoinRefusal::RecordTooLarge, out);
+        }
         let Some(view) = self.durable.view.clone() else {
             return self.refuse_join(from.process, JoinRefusal::NotMember, out);
         };
@@ -148,6 +151,9 @@ impl MembershipCore {
     /// Notes who waits; false if there is no room. The highest incarnation of a process counts.
     pub(super) fn note_waiting(&mut self, now: Duration, member: Member, asked_here: bool) -> bool {
         let Some(view) = self.view() else { return false };
+        if !is_modest(&member) {
+            return false;
+        }
         let listed = view.member(member.process).map(|listed| listed.incarnation);
         if listed.is_some_and(|listed| listed >= member.incarnation)
             || member.process == self.me.process
@@ -188,10 +194,14 @@ impl MembershipCore {
             }
             return self.install(now, view, out);
         }
-        if let Some(seen) = &self.seeking.seen
-            && (seen.cluster() != view.cluster() || seen.epoch() >= view.epoch())
-        {
-            return;
+        if let Some(seen) = &self.seeking.seen {
+            // One cluster at a time, as long as anybody of it is in reach.
+            let reachable =
+                seen.members().iter().any(|member| self.sessions.contains_key(&member.process));
+            let other = seen.cluster() != view.cluster();
+            if (other && reachable) || (!other && seen.epoch() >= view.epoch()) {
+                return;
+            }
         }
         let before = self.seeking.seen.as_ref().map(|seen| seen.epoch());
         if self.may_have_been_listed(before, view.epoch()) {
@@ -228,4 +238,9 @@ impl MembershipCore {
             self.seeking.repeat.restart(now);
         }
     }
+}
+
+/// True if the record's texts are within bounds: it will be in every view.
+fn is_modest(member: &Member) -> bool {
+    member.name.len() <= MAX_TEXT && member.admin.as_ref().is_none_or(|url| url.len() <= MAX_TEXT)
 }

@@ -10,6 +10,11 @@ mod observe;
 mod propose;
 mod receive;
 mod report;
+mod sessions;
+mod status;
+#[cfg(test)]
+mod tests;
+mod wish;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -27,9 +32,9 @@ use self::report::Repeat;
 use crate::agreement::Proposer;
 use crate::cut::Cut;
 use crate::flaw::{Flaw, Flaws};
-use crate::limits::{HOLD, MAX_SESSIONS, PULSE};
+use crate::limits::PULSE;
 use crate::message::Protocol;
-use crate::{AcceptorState, LinkEvent, Status, View, ViewState};
+use crate::{AcceptorState, Status, View, ViewState};
 
 /// One process's part in membership.
 #[derive(Debug)]
@@ -242,43 +247,6 @@ impl MembershipCore {
         self.go_if_left(now, out);
     }
 
-    fn link(&mut self, now: Duration, event: LinkEvent, out: &mut Vec<Output>) {
-        match event {
-            LinkEvent::Up(peer) => {
-                let known = self.sessions.contains_key(&peer.process);
-                if known || self.sessions.len() < MAX_SESSIONS {
-                    self.sessions.insert(peer.process, peer);
-                    self.edge_up(peer, out);
-                    self.greet(now, peer, out);
-                }
-            }
-            LinkEvent::Down(peer) => {
-                if self.sessions.get(&peer.process) == Some(&peer) {
-                    self.sessions.remove(&peer.process);
-                    self.edge_down(now, peer, out);
-                }
-            }
-            LinkEvent::Refused { .. } => {}
-            LinkEvent::OwnId(peer) => {
-                let other_start = peer.nonce != self.start.nonce;
-                if other_start && peer.incarnation >= self.me.incarnation {
-                    self.stop_rolled_back(peer.incarnation, out);
-                }
-            }
-        }
-    }
-
-    /// What a session that is new has missed.
-    fn greet(&mut self, now: Duration, peer: Peer, out: &mut Vec<Output>) {
-        if self.owed.contains_key(&peer.process) {
-            self.send_view(peer.process, out);
-        }
-        self.report_to(peer.process, out);
-        if self.seeks_admission() {
-            self.ask(now, peer.process, out);
-        }
-    }
-
     fn stop_rolled_back(&mut self, known: lampyrid_wire::Incarnation, out: &mut Vec<Output>) {
         self.ended = true;
         let own = self.me.incarnation;
@@ -322,90 +290,6 @@ impl MembershipCore {
     fn send_view(&self, to: ProcessId, out: &mut Vec<Output>) {
         if let Some(view) = self.view() {
             self.send(to, Protocol::View(Arc::clone(view)), out);
-        }
-    }
-
-    fn linked_quorum(&self, view: &View) -> bool {
-        let me = self.me.process;
-        view.is_quorum(self.sessions.keys().chain(std::iter::once(&me)))
-    }
-
-    fn refresh_status(&mut self, now: Duration, out: &mut Vec<Output>) {
-        let status = self.judge_status();
-        let was = self.published.as_ref().map(|state| (state.status, state.view.clone()));
-        if let Some((Status::Isolated, Some(before))) = was
-            && status == Status::Active
-            && Some(&before) == self.view()
-            && before.lists(self.me.process, self.me.incarnation)
-        {
-            // Back, and the view still stands: drop what was reported, observe afresh.
-            self.next_attempt(now);
-            self.refresh_watch(out);
-        }
-        if status == Status::Active {
-            out.push(Output::HoldUntil(self.has_company().then_some(now + HOLD)));
-        }
-        let state = ViewState {
-            me: self.me.clone(),
-            status,
-            view: self.view().cloned(),
-            waiting_for: if status == Status::Isolated { self.missing() } else { Vec::new() },
-        };
-        if self.published.as_ref() == Some(&state) {
-            return;
-        }
-        let change = match (&state.view, self.is_member()) {
-            (Some(view), true) if self.told.as_ref() != Some(view) => {
-                let change = crate::ViewChange::between(self.told.as_deref(), Arc::clone(view));
-                self.told = Some(Arc::clone(view));
-                Some(change)
-            }
-            _ => None,
-        };
-        self.published = Some(state.clone());
-        out.push(Output::Publish { state, change });
-    }
-
-    fn judge_status(&self) -> Status {
-        let Some(view) = self.view() else { return Status::Joining };
-        if self.is_member() && self.live_quorum(view) { Status::Active } else { Status::Isolated }
-    }
-
-    /// The members without which it cannot go on.
-    fn missing(&self) -> Vec<ProcessId> {
-        let Some(view) = self.view() else { return Vec::new() };
-        let here = |p: ProcessId| p == self.me.process || self.is_live(p);
-        view.members().iter().map(|member| member.process).filter(|&p| !here(p)).collect()
-    }
-
-    /// Sessions to keep and addresses to seek, as they follow from view and status.
-    fn refresh_links(&mut self, out: &mut Vec<Output>) {
-        let mut keep: BTreeMap<ProcessId, Member> = BTreeMap::new();
-        let mut seek: BTreeSet<SocketAddr> = BTreeSet::new();
-        if let Some(view) = &self.durable.view {
-            keep.extend(view.members().iter().map(|member| (member.process, member.clone())));
-        }
-        for member in self.farewells() {
-            keep.entry(member.process).or_insert(member);
-        }
-        for waiting in self.waiting.values() {
-            keep.insert(waiting.member.process, waiting.member.clone());
-        }
-        keep.remove(&self.me.process);
-        if self.judge_status() != Status::Active {
-            seek.extend(keep.values().map(|member| member.address));
-            seek.extend(self.start.seeds.iter().chain(self.seeking.hints.iter()));
-            seek.remove(&self.me.address);
-        }
-        let keep: Vec<Member> = keep.into_values().collect();
-        let seek: Vec<SocketAddr> = seek.into_iter().collect();
-        if self.kept.as_ref() != Some(&keep) {
-            self.kept = Some(keep.clone());
-            out.push(Output::Keep(keep));
-        }
-        if self.sought.as_ref() != Some(&seek) {
-            self.sought = Some(seek.clone());
-            out.push(Output::Seek(seek));
         }
     }
 }

@@ -1,0 +1,88 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lampyrid_wire::{Member, Peer, ProcessId};
+
+use super::{MembershipCore, Output};
+use crate::limits::MAX_SESSIONS;
+use crate::message::Protocol;
+use crate::{LinkEvent, Status, View};
+
+impl MembershipCore {
+    pub(super) fn link(&mut self, now: Duration, event: LinkEvent, out: &mut Vec<Output>) {
+        match event {
+            LinkEvent::Up(peer) => {
+                let known = self.sessions.contains_key(&peer.process);
+                if known || self.sessions.len() < MAX_SESSIONS {
+                    self.sessions.insert(peer.process, peer);
+                    self.edge_up(peer, out);
+                    self.greet(now, peer, out);
+                }
+            }
+            LinkEvent::Down(peer) => {
+                if self.sessions.get(&peer.process) == Some(&peer) {
+                    self.sessions.remove(&peer.process);
+                    self.edge_down(now, peer, out);
+                }
+            }
+            LinkEvent::Refused { .. } => {}
+            LinkEvent::OwnId(peer) => {
+                let other_start = peer.nonce != self.start.nonce;
+                if other_start && peer.incarnation >= self.me.incarnation {
+                    self.stop_rolled_back(peer.incarnation, out);
+                }
+            }
+        }
+    }
+
+    /// What a session that is new has missed.
+    pub(super) fn greet(&mut self, now: Duration, peer: Peer, out: &mut Vec<Output>) {
+        if self.owed.contains_key(&peer.process) {
+            self.send_view(peer.process, out);
+        }
+        self.report_to(peer.process, out);
+        if self.seeks_admission() {
+            self.ask(now, peer.process, out);
+        } else if self.judge_status() != Status::Active {
+            // It may know a view that was agreed on meanwhile.
+            self.send(peer.process, Protocol::Query, out);
+        }
+    }
+
+    pub(super) fn linked_quorum(&self, view: &View) -> bool {
+        let me = self.me.process;
+        view.is_quorum(self.sessions.keys().chain(std::iter::once(&me)))
+    }
+
+    /// Sessions to keep and addresses to seek, as they follow from view and status.
+    pub(super) fn refresh_links(&mut self, out: &mut Vec<Output>) {
+        let mut keep: BTreeMap<ProcessId, Member> = BTreeMap::new();
+        let mut seek: BTreeSet<SocketAddr> = BTreeSet::new();
+        if let Some(view) = &self.durable.view {
+            keep.extend(view.members().iter().map(|member| (member.process, member.clone())));
+        }
+        for member in self.farewells() {
+            keep.entry(member.process).or_insert(member);
+        }
+        for waiting in self.waiting.values() {
+            keep.insert(waiting.member.process, waiting.member.clone());
+        }
+        keep.remove(&self.me.process);
+        if self.judge_status() != Status::Active {
+            seek.extend(keep.values().map(|member| member.address));
+            seek.extend(self.start.seeds.iter().chain(self.seeking.hints.iter()));
+            seek.remove(&self.me.address);
+        }
+        let keep: Vec<Member> = keep.into_values().collect();
+        let seek: Vec<SocketAddr> = seek.into_iter().collect();
+        if self.kept.as_ref() != Some(&keep) {
+            self.kept = Some(keep.clone());
+            out.push(Output::Keep(keep));
+        }
+        if self.sought.as_ref() != Some(&seek) {
+            self.sought = Some(seek.clone());
+            out.push(Output::Seek(seek));
+        }
+    }
+}
