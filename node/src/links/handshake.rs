@@ -5,15 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lampyrid_membership::{LinkEvent, RefusalReason};
 use lampyrid_wire::{Peer, ProcessId};
-use ractor_cluster::{BoxRead, BoxWrite};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::sync::oneshot;
 
 use super::actor::LinksMessage;
-use super::hello::{
-    Hello, INTRO_BYTES, Intro, MAC_BYTES, Message, SealError, Side, Statement, Transcript, Verdict,
-};
-use super::limits::{IDLE_LIMIT, MAX_HELLO_BYTES, READ_BUFFER_BYTES};
+use super::handshake_io::Halves;
+use super::hello::{Hello, Message, SealError, Side, Statement, Token, Transcript, Verdict};
+use super::limits::IDLE_LIMIT;
 use super::link_core::{Basis, Card, ConnId, LinkCore};
 use super::session::Session;
 use super::shared::Shared;
@@ -56,10 +53,6 @@ impl From<SealError> for HandshakeError {
     }
 }
 
-/// A frame of length zero instead of an answer: the cookie is another. It tells a stranger no more
-/// than the closed connection would.
-const BAD_COOKIE: u16 = 0;
-
 /// The handshake of one connection, either side. Dropping it gives the connection up at any point;
 /// a session that was already decided is then cleared away by its own time limit.
 pub(crate) struct Handshake {
@@ -71,19 +64,12 @@ pub(crate) struct Handshake {
     pub(crate) authenticated: Arc<AtomicBool>,
 }
 
-struct Halves {
-    reader: BufReader<BoxRead>,
-    writer: BoxWrite,
-}
-
 impl Handshake {
     /// Introduces both processes to each other and delivers the session to the links; the peer.
     pub(crate) async fn run(self, wire: WireStream) -> Result<ProcessId, HandshakeError> {
-        let mut halves = Halves {
-            reader: BufReader::with_capacity(READ_BUFFER_BYTES, wire.reader),
-            writer: wire.writer,
-        };
-        let mut transcript = halves.introduce(self.side, &self.shared).await?;
+        let mut halves = Halves::new(wire);
+        let cookie = self.shared.config.cookie.clone();
+        let mut transcript = halves.introduce(self.side, cookie).await?;
         let desired = self.shared.desired();
         let mine = Hello {
             cluster_name: self.shared.config.cluster_name.clone(),
@@ -135,8 +121,7 @@ impl Handshake {
     ) -> Result<(Hello, Statement), HandshakeError> {
         let heard = halves.hear(transcript, self.side).await;
         if let Err(HandshakeError::Refused(RefusalReason::Cookie)) = heard {
-            halves.writer.write_all(&BAD_COOKIE.to_be_bytes()).await?;
-            halves.writer.flush().await?;
+            halves.turn_away().await?;
         }
         let Message::Proof(theirs) = heard? else {
             return Err(HandshakeError::Garbage("it spoke out of turn"));
@@ -216,7 +201,7 @@ impl Handshake {
         &self,
         conn: ConnId,
         peer: Peer,
-        tokens: (super::hello::Token, super::hello::Token),
+        tokens: (Token, Token),
         halves: Halves,
     ) -> Result<(), HandshakeError> {
         let counters = &self.shared.counters;
@@ -229,7 +214,7 @@ impl Handshake {
         );
         let writer = GuardedWriter::new(halves.writer, Arc::clone(&switch), Arc::clone(counters));
         let session = Session::new(conn, peer, self.address, tokens, switch, Arc::clone(counters));
-        let stream = SessionStream { label: super::actor::label(conn), reader, writer };
+        let stream = SessionStream { label: super::substrate::label(conn), reader, writer };
         let dialled = self.side == Side::Dialler;
         self.tell(LinksMessage::Delivered(Arc::new(session), Box::new(stream), dialled))
     }
@@ -258,90 +243,5 @@ fn agreed(
         None => Ok(()),
         Some(RefusalReason::OwnId) if mine.peer == theirs.peer => Err(HandshakeError::Ourselves),
         Some(reason) => Err(HandshakeError::Refused(reason)),
-    }
-}
-
-impl Halves {
-    async fn introduce(
-        &mut self,
-        side: Side,
-        shared: &Shared,
-    ) -> Result<Transcript, HandshakeError> {
-        let cookie = shared.config.cookie.clone();
-        let mine = Intro::fresh();
-        match side {
-            Side::Dialler => {
-                self.write(&mine.to_bytes()).await?;
-                let theirs = self.intro(false).await?;
-                compatible(mine, theirs)?;
-                Ok(Transcript::new(cookie, mine, theirs))
-            }
-            Side::Acceptor => {
-                let theirs = self.intro(true).await?;
-                // Sent whatever their version: it is how they learn that ours differs.
-                self.write(&mine.to_bytes()).await?;
-                compatible(mine, theirs)?;
-                Ok(Transcript::new(cookie, theirs, mine))
-            }
-        }
-    }
-
-    async fn intro(&mut self, may_be_silent: bool) -> Result<Intro, HandshakeError> {
-        let mut bytes = [0; INTRO_BYTES];
-        let first = self.reader.read(&mut bytes).await;
-        match first {
-            Ok(0) if may_be_silent => return Err(HandshakeError::Silent),
-            Err(error) if may_be_silent && error.kind() == io::ErrorKind::ConnectionReset => {
-                return Err(HandshakeError::Silent);
-            }
-            Ok(length) => self.reader.read_exact(&mut bytes[length..]).await?,
-            Err(error) => return Err(error.into()),
-        };
-        Intro::from_bytes(&bytes).ok_or(HandshakeError::Garbage("it is no lampyrid process"))
-    }
-
-    async fn say(
-        &mut self,
-        transcript: &mut Transcript,
-        side: Side,
-        message: &Message,
-    ) -> Result<(), HandshakeError> {
-        let sealed = transcript.seal(side, message)?;
-        // `seal` keeps to MAX_HELLO_BYTES, which fits.
-        let length = u16::try_from(sealed.len()).map_err(|_| SealError::TooLong)?;
-        let mut bytes = length.to_be_bytes().to_vec();
-        bytes.extend_from_slice(&sealed);
-        self.write(&bytes).await
-    }
-
-    async fn hear(
-        &mut self,
-        transcript: &mut Transcript,
-        side: Side,
-    ) -> Result<Message, HandshakeError> {
-        let length = self.reader.read_u16().await?;
-        if length == BAD_COOKIE && side == Side::Dialler {
-            return Err(HandshakeError::Refused(RefusalReason::Cookie));
-        }
-        let length = usize::from(length);
-        if !(MAC_BYTES..=MAX_HELLO_BYTES).contains(&length) {
-            return Err(HandshakeError::Garbage("its hello is too short or too long"));
-        }
-        let mut bytes = vec![0; length];
-        self.reader.read_exact(&mut bytes).await?;
-        Ok(transcript.open(side.other(), &bytes)?)
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), HandshakeError> {
-        self.writer.write_all(bytes).await?;
-        Ok(self.writer.flush().await?)
-    }
-}
-
-fn compatible(mine: Intro, theirs: Intro) -> Result<(), HandshakeError> {
-    if mine.version == theirs.version {
-        Ok(())
-    } else {
-        Err(HandshakeError::Refused(RefusalReason::Version))
     }
 }

@@ -2,8 +2,8 @@
 //! carries frames, and our own connections under it and our own windows above it.
 //!
 //! One connection's way: `accept` or `dial`, `transport` (the seam for TLS), `handshake` (whose
-//! messages and MACs are in `hello`), the verdict of `link_core`, `actor` (which gives the stream,
-//! guarded by `stream`, to the substrate), and `gateway` once both sides have found each other's.
+//! messages and MACs are in `hello`, their bytes in `handshake_io`), the verdict of `link_core`, `actor` (which gives the stream,
+//! guarded by `stream`, to the `substrate`), and `gateway` once both sides have found each other's.
 //!
 //! One frame's way: [`LinksHandle`] finds the `session`, whose `window` must have room; the
 //! gateway's remote reference carries it; the peer's gateway finds its session by the token in
@@ -36,6 +36,7 @@ mod error;
 mod gateway;
 mod handle;
 mod handshake;
+mod handshake_io;
 mod hello;
 pub mod limits;
 mod link_core;
@@ -43,6 +44,7 @@ mod log_limiter;
 mod session;
 mod shared;
 mod stream;
+mod substrate;
 mod targets;
 mod transport;
 mod window;

@@ -84,6 +84,8 @@ struct Inbox {
 /// First bytes of a frame to be echoed, and of its echo.
 const PING: u8 = 200;
 const PONG: u8 = 201;
+/// First byte of a frame at which the hook panics.
+pub(super) const POISON: u8 = 202;
 
 fn channel(name: &str) -> Channel {
     *Channel::ALL.iter().find(|c| c.name() == name).unwrap()
@@ -109,6 +111,7 @@ fn hooks(inbox: &Inbox) -> LinksHooks {
         on_frame: Arc::new(move |channel, inbound| {
             let first = inbound.frame.first().copied().unwrap_or_default();
             let length = inbound.frame.len();
+            assert_ne!(first, POISON, "as the test wants it");
             if first == PING {
                 let pong = Bytes::from_static(&[PONG]);
                 inbox.links.get().unwrap().send(inbound.from.process, channel, pong).unwrap();

@@ -327,6 +327,56 @@ fn both_dial_at_once_and_one_session_remains() {
 }
 
 #[test]
+fn another_version_is_told_ours_and_nothing_else() {
+    let _alone = alone();
+    let a = Setup::of(1).start();
+    let mut stranger = TcpStream::connect(a.address()).unwrap();
+    let intro = super::hello::Intro { version: 999, ..super::hello::Intro::fresh() };
+    stranger.write_all(&intro.to_bytes()).unwrap();
+    let mut answer = Vec::new();
+    stranger.read_to_end(&mut answer).unwrap();
+    let theirs = super::hello::Intro::from_bytes(answer[..].try_into().unwrap()).unwrap();
+    assert_eq!(theirs.version, lampyrid_wire::PROTOCOL_VERSION);
+}
+
+#[test]
+fn a_panic_in_a_hook_restarts_the_links_and_nothing_else() {
+    let _alone = alone();
+    let (mut a, mut b) = linked_pair();
+    a.tell(&format!("send 2 registry 1 {}", child::POISON));
+    b.expect("DOWN 1.1");
+    a.expect("DOWN 2.1");
+    b.expect_any_order("RESTARTED");
+    a.expect_any_order("UP 2.1");
+    b.expect_any_order("UP 1.1");
+    a.tell("send 2 registry 1 1");
+    b.expect("IN 1.1 registry 1 1");
+}
+
+#[test]
+fn a_frozen_peer_with_full_buffers_costs_neither_memory_nor_the_socket() {
+    let _alone = alone();
+    let (mut a, mut b) = linked_pair();
+    let sockets = a.descriptors();
+    b.freeze();
+    // More than the kernel's buffers take, as far as the windows allow.
+    for channel in Channel::ALL {
+        a.ask(&format!("flood 2 {} {} 100", channel.name(), 1 << 20), "FLOODED");
+    }
+    a.expect("DOWN 2.1");
+    // The socket is closed although a write to it was stuck; a redial may hold another one.
+    let started = Instant::now();
+    while a.descriptors() > sockets + 1 {
+        assert!(started.elapsed() < Duration::from_secs(30), "{} descriptors", a.descriptors());
+        a.ask("count", "COUNT");
+    }
+    b.thaw();
+    b.expect("DOWN 1.1");
+    a.expect("UP 2.1");
+    b.expect("UP 1.1");
+}
+
+#[test]
 fn bulk_flows_and_control_does_not_wait_for_it() {
     let _alone = alone();
     let (mut a, mut b) = linked_pair();

@@ -204,6 +204,11 @@ impl Process {
         statm.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4_096
     }
 
+    /// Files and sockets it holds.
+    pub(super) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
     /// A figure for whoever reads the test's output.
     pub(super) fn note(&self, text: &str) {
         let _ = writeln!(std::io::stderr(), "[process {}] {text}", self.id);
