@@ -226,8 +226,8 @@ impl LinksState {
     fn down(&mut self, conn: ConnId, peer: Peer) {
         if self.up.remove(&conn).is_some() {
             count(&self.shared.counters.downs, 1);
-            self.shared.counters.sessions.fetch_sub(1, Ordering::Relaxed);
             (self.shared.hooks.on_event)(LinkEvent::Down(peer));
+            self.shared.counters.sessions.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

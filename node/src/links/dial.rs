@@ -19,6 +19,7 @@ use super::targets::DialOutcome;
 /// Connects, shakes hands, and tells the links how it ended.
 pub(crate) async fn dial(shared: Arc<Shared>, address: SocketAddr) {
     count(&shared.counters.dialled, 1);
+    let _gauge = Gauge::raise(Arc::clone(&shared.counters), |counters| &counters.handshakes);
     let result = attempt(&shared, address).await;
     let outcome = match &result {
         Ok(process) | Err(HandshakeError::Duplicate(process)) => DialOutcome::Settled(*process),
@@ -46,7 +47,6 @@ async fn attempt(shared: &Arc<Shared>, address: SocketAddr) -> Result<ProcessId,
     let stream = tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(address))
         .await
         .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-    let _gauge = Gauge::raise(Arc::clone(&shared.counters), |counters| &counters.handshakes);
     let handshake = Handshake {
         shared: Arc::clone(shared),
         side: Side::Dialler,

@@ -123,10 +123,6 @@ impl Process {
         self.stdin.flush().unwrap();
     }
 
-    pub(super) fn say(&mut self, command: &str) {
-        self.tell(command);
-    }
-
     /// The next line that begins with `start`; others are put aside.
     pub(super) fn expect(&mut self, start: &str) -> String {
         loop {
