@@ -175,24 +175,25 @@ impl RegistryHandle {
         let before = self.0.stored.load_full();
         let stored = Arc::new(Stored { replica, own });
         self.0.stored.store(Arc::clone(&stored));
+        // First what is new, then what is over: a bubble that changes hosts is never without one.
         for (&process, entry) in &stored.replica.entries {
-            let old = before.replica.entries.get(&process);
-            if old.is_some_and(|old| Arc::ptr_eq(old, entry) || old == entry) {
+            if before.replica.entries.get(&process) == Some(entry) {
                 continue;
             }
             for &bubble in entry.bubbles.iter().flat_map(|bubbles| bubbles.keys()) {
                 self.0.by_bubble.insert(bubble, (process, entry.incarnation));
             }
-            if let Some(old) = old {
-                self.forget(process, old, Some(entry));
-            }
             self.0.by_process.insert(process, Arc::clone(entry));
         }
         for (&process, old) in &before.replica.entries {
-            if !stored.replica.entries.contains_key(&process) {
-                self.0.by_process.remove(&process);
-                self.forget(process, old, None);
+            let new = stored.replica.entries.get(&process);
+            if new == Some(old) {
+                continue;
             }
+            if new.is_none() {
+                self.0.by_process.remove(&process);
+            }
+            self.forget(process, old, new.map(Arc::as_ref));
         }
     }
 
@@ -211,4 +212,93 @@ impl RegistryHandle {
 
 fn counts(state: &ViewState, process: ProcessId, incarnation: Incarnation) -> bool {
     state.view.as_ref().is_some_and(|view| view.lists(process, incarnation))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lampyrid_membership::{Status, View};
+    use lampyrid_wire::{ClusterId, ManualClock, Member};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::Version;
+
+    fn handle(incarnations: &[u64]) -> RegistryHandle {
+        let member = |(at, &incarnation): (usize, &u64)| Member {
+            process: process(at as u128 + 1),
+            incarnation: Incarnation(incarnation),
+            name: String::new(),
+            address: "127.0.0.1:1".parse().unwrap(),
+            admin: None,
+        };
+        let members: Vec<Member> = incarnations.iter().enumerate().map(member).collect();
+        let me = members[0].clone();
+        let first = View::first(ClusterId::from_u128(1), "c", me.clone());
+        let view = Some(Arc::new(first.successor(members).unwrap()));
+        let state = ViewState { me, status: Status::Active, view, waiting_for: vec![] };
+        RegistryHandle::new(ViewHandle::new(Arc::new(ManualClock::new()), state), None)
+    }
+
+    fn process(number: u128) -> ProcessId {
+        ProcessId::from_u128(number)
+    }
+
+    fn replica(hosts: &[(u128, u64, &[u128])]) -> Replica {
+        let version = Version { epoch: Epoch(1), sequence: 0 };
+        let entry = |incarnation, bubbles: &[u128]| Entry {
+            incarnation: Incarnation(incarnation),
+            request: 1,
+            bubbles: Some(bubbles.iter().map(|&b| (BubbleId::from_u128(b), version)).collect()),
+            claimed: BTreeMap::new(),
+        };
+        Replica {
+            version: Some(version),
+            entries: hosts
+                .iter()
+                .map(|&(p, incarnation, bubbles)| {
+                    (process(p), Arc::new(entry(incarnation, bubbles)))
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn a_line_of_another_life_counts_for_nothing() {
+        let handle = handle(&[1, 2]);
+        let old = replica(&[(1, 1, &[5]), (2, 1, &[6])]);
+        handle.install(old, OwnRegistration::default());
+        assert_eq!(handle.find_process(BubbleId::from_u128(5)), Some(process(1)));
+        assert_eq!(handle.find_process(BubbleId::from_u128(6)), None);
+        assert_eq!(handle.bubbles_of(process(2)), None);
+        assert_eq!(handle.all_processes(), BTreeSet::from([process(1)]));
+        assert_eq!(handle.topology().processes.len(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn both_directions_agree_whatever_is_installed_after_whatever(
+            states in prop::collection::vec(prop::collection::btree_map(1_u128..9, 1_u128..4, 0..8), 1..12),
+        ) {
+            let handle = handle(&[1, 1, 1]);
+            for hosts in states {
+                let of = |p| hosts.iter().filter(|&(_, &h)| h == p).map(|(&b, _)| b).collect::<Vec<_>>();
+                let sets: Vec<(u128, Vec<u128>)> =
+                    (1..4).map(|p| (p, of(p))).filter(|(_, set)| !set.is_empty()).collect();
+                let lines: Vec<_> = sets.iter().map(|(p, set)| (*p, 1, &set[..])).collect();
+                handle.install(replica(&lines), OwnRegistration::default());
+                for bubble in 1..9 {
+                    let host = hosts.get(&bubble).map(|&host| process(host));
+                    prop_assert_eq!(handle.find_process(BubbleId::from_u128(bubble)), host);
+                }
+                for p in 1..4 {
+                    let set = sets.iter().find(|(other, _)| *other == p).map(|(_, set)| {
+                        set.iter().map(|&bubble| BubbleId::from_u128(bubble)).collect()
+                    });
+                    prop_assert_eq!(handle.bubbles_of(process(p)), set);
+                }
+            }
+        }
+    }
 }
