@@ -1,6 +1,7 @@
 //! The admin HTTP against a backend of a few maps, over real sockets: what every row of the
 //! interface answers, without a cluster.
 #![cfg(feature = "cli")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests are tests")]
 
 mod support;
 
