@@ -226,8 +226,14 @@ impl MigrationState {
         self.queue(step, credit)
     }
 
-    /// Hands the records to the journal and the effects to those that wait for it, in order.
+    /// Takes a step's wishes and performs what can be performed.
     fn queue(&mut self, step: Step, credit: Credit) -> Result<(), MigrationFault> {
+        self.enqueue(step, credit)?;
+        self.release()
+    }
+
+    /// Hands the records to the journal and the effects to those that wait for it, in order.
+    fn enqueue(&mut self, step: Step, credit: Credit) -> Result<(), MigrationFault> {
         let Step { records, effects } = step;
         if !records.is_empty() {
             self.appended += 1;
@@ -239,7 +245,7 @@ impl MigrationState {
         if !effects.is_empty() {
             self.waiting.push_back(Waiting { after: self.appended, effects, _credit: credit });
         }
-        self.release()
+        Ok(())
     }
 
     /// Performs the effects of which everything before is durable.
@@ -259,11 +265,11 @@ impl MigrationState {
             Effect::Send { to, message, term, report } => {
                 let sent = self.send(to, &message, term);
                 if let Some(part) = report {
-                    // Changes timers only: no records, no effects.
-                    let mut none = Step::default();
+                    // What this step wants comes after the rest of the step that sent.
+                    let mut next = Step::default();
                     let now = self.arguments.clock.now();
-                    self.core.step(now, Input::Sent(part, sent), &mut none);
-                    self.queue(none, Credit::none())?;
+                    self.core.step(now, Input::Sent(part, sent), &mut next);
+                    self.enqueue(next, Credit::none())?;
                 }
             }
             Effect::Reply(call, reply) => {

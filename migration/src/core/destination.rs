@@ -6,7 +6,6 @@ use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId, SagaId, Stage
 use super::accounts::Load;
 use super::flight::Backoff;
 use super::io::{Effect, Step, StoreCall};
-use super::retention::Retained;
 use super::timers::Timer;
 use super::{Core, Flaw};
 use crate::limits::DOUBTS_PER_MESSAGE;
@@ -231,7 +230,7 @@ impl Core {
         self.staging_over(part, &row);
         self.record(RecordKind::Activate, writes, out);
         out.effects.extend(attach.into_iter().map(Effect::Store));
-        self.retained.push_back((self.now, Retained::Activation(part)));
+        self.kept_activations.push_back((self.now, part));
         true
     }
 

@@ -34,7 +34,6 @@ use destination::Doubting;
 use flight::Flight;
 use ids::Ids;
 use locate::Query;
-use retention::Retained;
 use saga::Saga;
 use timers::{Timer, Timers};
 
@@ -88,7 +87,10 @@ pub struct Core {
     waiters: BTreeMap<CallId, SagaId>,
     store_calls: BTreeSet<CallId>,
     timers: Timers,
-    retained: VecDeque<(Duration, Retained)>,
+    /// Requests that are over: their outcomes, keys, and where their entities went.
+    kept_sagas: VecDeque<(Duration, SagaId)>,
+    /// Outcomes of parts whose destination this is.
+    kept_activations: VecDeque<(Duration, PartId)>,
     counts: Audit,
 }
 

@@ -6,7 +6,6 @@ use super::destination::{Doubting, load_of};
 use super::flight::{Backoff, Flight};
 use super::ids::Ids;
 use super::io::{Effect, Step, StoreCall};
-use super::retention::Retained;
 use super::saga::Saga;
 use super::timers::Timers;
 use super::{Core, CoreConfig, Flaw};
@@ -43,7 +42,8 @@ impl Core {
             waiters: BTreeMap::new(),
             store_calls: BTreeSet::new(),
             timers: Timers::default(),
-            retained: VecDeque::new(),
+            kept_sagas: VecDeque::new(),
+            kept_activations: VecDeque::new(),
             counts: Audit::default(),
         };
         core.recover_destination();
@@ -55,7 +55,7 @@ impl Core {
     fn recover_destination(&mut self) {
         for (part, row) in &self.image.activations {
             self.activated.extend(row.entities.iter().copied());
-            self.retained.push_back((self.now, Retained::Activation(*part)));
+            self.kept_activations.push_back((self.now, *part));
         }
         for (part, row) in &self.image.stagings {
             let load = load_of(&row.entities);
@@ -91,7 +91,7 @@ impl Core {
         let over = self.sagas.iter().filter(|(_, saga)| saga.is_over()).map(|(id, _)| *id);
         let over: Vec<_> = over.collect();
         for id in over {
-            self.retained.push_back((self.now, Retained::Saga(id)));
+            self.kept_sagas.push_back((self.now, id));
         }
     }
 

@@ -9,35 +9,31 @@ use crate::limits::{DOUBTS_PER_MESSAGE, PURGE_PER_STEP, RETAINED_MAX};
 use crate::row::parts_of;
 use crate::{Message, PartId, RecordKind, Write};
 
-/// What is kept for a while after its end.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Retained {
-    /// A request: its outcomes, its key, and where its entities went.
-    Saga(SagaId),
-    /// The outcome of a part whose destination this is: kept until its source has forgotten it.
-    Activation(PartId),
-}
-
 impl Core {
     /// Forgets what has had its time. Runs only beside other work: an idle process needs no timer
     /// for it.
     pub(crate) fn purge(&mut self, out: &mut Step) {
-        let mut ask: BTreeMap<ProcessId, Vec<PartId>> = BTreeMap::new();
+        let kept = self.config.limits.retention;
         let mut writes = Vec::new();
         for _ in 0..PURGE_PER_STEP {
-            let Some(&(since, what)) = self.retained.front() else { break };
-            let old = self.now >= since + self.config.limits.retention;
-            if !old && self.retained.len() <= RETAINED_MAX {
+            let Some(&(since, id)) = self.kept_sagas.front() else { break };
+            if self.now < since + kept && self.kept_sagas.len() <= RETAINED_MAX {
                 break;
             }
-            self.retained.pop_front();
-            match what {
-                Retained::Saga(id) => self.forget_saga(id, &mut writes),
-                Retained::Activation(part) if self.image.activations.contains_key(&part) => {
-                    ask.entry(part.source).or_default().push(part);
-                    self.retained.push_back((self.now, what));
-                }
-                Retained::Activation(_) => {}
+            self.kept_sagas.pop_front();
+            self.forget_saga(id, &mut writes);
+        }
+        // The outcome of a part is kept until its source has forgotten it.
+        let mut ask: BTreeMap<ProcessId, Vec<PartId>> = BTreeMap::new();
+        for _ in 0..PURGE_PER_STEP {
+            let Some(&(since, part)) = self.kept_activations.front() else { break };
+            if self.now < since + kept {
+                break;
+            }
+            self.kept_activations.pop_front();
+            if self.image.activations.contains_key(&part) {
+                ask.entry(part.source).or_default().push(part);
+                self.kept_activations.push_back((self.now, part));
             }
         }
         if !writes.is_empty() {

@@ -6,7 +6,6 @@ use lampyrid_wire::{EntityId, OwnershipEpoch, ProcessId, SagaId};
 use super::Core;
 use super::accounts::Load;
 use super::io::{CallId, Effect, Reply, Step};
-use super::retention::Retained;
 use super::timers::Timer;
 use crate::row::{PartPhase, PartRow, parts_of};
 use crate::{Outcome, PartId, Reason, SagaEntity, SagaReport, SagaState};
@@ -61,7 +60,7 @@ impl Core {
             return;
         }
         let waiters = std::mem::take(&mut saga.waiters);
-        self.retained.push_back((self.now, Retained::Saga(id)));
+        self.kept_sagas.push_back((self.now, id));
         if waiters.is_empty() {
             return;
         }

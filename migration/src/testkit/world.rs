@@ -84,6 +84,7 @@ pub struct World {
     pub(crate) crash_at: Option<(usize, u64, bool)>,
     next_call: u64,
     next_version: u64,
+    releasing: bool,
     pub(crate) steps: u64,
 }
 
@@ -123,6 +124,7 @@ impl World {
             crash_at: None,
             next_call: 0,
             next_version: 1,
+            releasing: false,
             steps: 0,
         };
         for process in 0..size {
@@ -230,6 +232,15 @@ impl World {
     }
 
     fn release(&mut self, process: usize) {
+        if std::mem::replace(&mut self.releasing, true) {
+            // The steps that effects cause have their turn after those effects.
+            return;
+        }
+        self.release_all(process);
+        self.releasing = false;
+    }
+
+    fn release_all(&mut self, process: usize) {
         loop {
             let Some(live) = &mut self.processes[process].live else { return };
             if live.waiting.front().is_none_or(|(after, _)| *after > live.durable) {
