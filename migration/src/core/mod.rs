@@ -17,6 +17,8 @@ mod requests;
 mod retention;
 mod saga;
 mod source;
+#[cfg(test)]
+mod tests;
 mod timers;
 mod views;
 
