@@ -1,21 +1,23 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use lampyrid_membership::{Status, View, ViewHandle, ViewState};
 use lampyrid_wire::{
-    BootNonce, BubbleId, Channel, Clock, ClusterId, Credit, EntityId, Inbound, Incarnation,
-    ManualClock, Member, Outbound, Peer, ProcessId, SendError, Slot,
+    BootNonce, BubbleId, Channel, Clock, ClusterId, Credit, EntityId, Envelope, Inbound,
+    Incarnation, ManualClock, Member, Outbound, Peer, ProcessId, SendError, Slot, SystemClock,
+    encode,
 };
 use ractor::{Actor, ActorRef};
 use tokio::task::JoinHandle;
 
 use crate::{
-    Directory, EntityStatus, Expected, HostStore, JournalSource, Limits, MemoryStore,
-    MigrateRequest, MigrationActor, MigrationArguments, MigrationCounters, MigrationHandle,
-    MigrationMessage, NewEntities, Outcome, Reason, SagaReport, SagaState, StatusFilter, Storage,
-    open_database,
+    Directory, EntityStatus, Expected, HostStore, Image, Journal, JournalError, JournalSource,
+    Limits, MemoryJournal, MemoryStore, Message, MigrateRequest, MigrationActor,
+    MigrationArguments, MigrationCounters, MigrationHandle, MigrationMessage, NewEntities, Outcome,
+    Reason, Record, SagaReport, SagaState, StatusFilter, Storage, open_database,
 };
 
 /// Links between actors of one test: frames arrive at once, unless a link is cut.
@@ -23,6 +25,8 @@ use crate::{
 struct Net {
     slots: Mutex<BTreeMap<ProcessId, (Peer, Slot<MigrationMessage>)>>,
     cut: Mutex<bool>,
+    /// That process hears so many more messages, and then none.
+    deaf: Mutex<Option<(ProcessId, u32)>>,
 }
 
 struct Link {
@@ -35,6 +39,14 @@ impl Outbound for Link {
         assert_eq!(channel, Channel::Migration);
         if *self.net.cut.lock().unwrap() {
             return Err(SendError::NoLink(to));
+        }
+        if let Some((deaf, left)) = &mut *self.net.deaf.lock().unwrap()
+            && *deaf == to
+        {
+            if *left == 0 {
+                return Ok(());
+            }
+            *left -= 1;
         }
         let slots = self.net.slots.lock().unwrap();
         let (_, slot) = slots.get(&to).ok_or(SendError::NoLink(to))?;
@@ -79,7 +91,7 @@ struct Node {
 /// Starts process `n` of a view of two; bubble 10 n is hosted by process n.
 async fn start(
     n: u128,
-    clock: &ManualClock,
+    clock: &(impl Clock + Clone),
     net: &Arc<Net>,
     journal: JournalSource,
     storage: Storage,
@@ -265,4 +277,178 @@ async fn while_isolated_writes_are_refused_and_reads_are_not() {
     assert_eq!(one.handle.put(id, Bytes::new()).await.unwrap_err().reason, Reason::Isolated);
     assert_eq!(one.handle.get(id).await.unwrap().state, Bytes::from("x"));
     one.stop().await;
+}
+
+/// A journal that fails when told to, before anything became durable.
+struct Failing {
+    inner: MemoryJournal,
+    fails: Arc<AtomicBool>,
+}
+
+impl Journal for Failing {
+    fn replay(&mut self) -> Result<Image, JournalError> {
+        self.inner.replay()
+    }
+
+    fn commit(&mut self, transactions: &[Vec<Record>]) -> Result<(), JournalError> {
+        match self.fails.load(Ordering::SeqCst) {
+            true => Err(JournalError::Store("the disk is full".to_owned())),
+            false => self.inner.commit(transactions),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_answers_nothing_and_a_restart_goes_on_from_what_is_durable() {
+    let (clock, net) = (ManualClock::new(), Arc::<Net>::default());
+    let (inner, fails) = (MemoryJournal::new(), Arc::new(AtomicBool::new(false)));
+    let journal = JournalSource::new({
+        let fails = Arc::clone(&fails);
+        move || Ok(Box::new(Failing { inner: inner.clone(), fails: Arc::clone(&fails) }))
+    });
+    let one = start(1, &clock, &net, journal.clone(), Storage::Durable).await;
+    let id = one.create(10, "before").await;
+    fails.store(true, Ordering::SeqCst);
+    let put = one.handle.put(id, Bytes::from("after"));
+    let get = one.handle.get(id);
+    let (put, get) = tokio::join!(put, get);
+    assert_eq!(put.unwrap_err().reason, Reason::JournalFailed);
+    assert_eq!(get.unwrap_err().reason, Reason::JournalFailed, "a read shows nothing undurable");
+    one.task.await.unwrap();
+    fails.store(false, Ordering::SeqCst);
+    let one = start(1, &clock, &net, journal, Storage::Durable).await;
+    assert_eq!(one.handle.get(id).await.unwrap().state, Bytes::from("before"));
+    one.stop().await;
+}
+
+#[tokio::test]
+async fn a_restarted_actor_goes_on_with_a_decided_saga() {
+    let (clock, net) = (ManualClock::new(), Arc::<Net>::default());
+    let journal = JournalSource::memory();
+    let one = start(1, &clock, &net, journal.clone(), Storage::Durable).await;
+    let two = start(2, &clock, &net, JournalSource::memory(), Storage::Durable).await;
+    let id = one.create(10, "x").await;
+    // The destination stages, and then nothing comes back from it.
+    *net.deaf.lock().unwrap() = Some((process(1), 1));
+    let request = MigrateRequest {
+        entities: vec![Expected { id, epoch: None }],
+        to: bubble(20),
+        idempotency_key: None,
+    };
+    let saga = one.handle.migrate(request).await.unwrap();
+    while two.handle.audit().await.unwrap().active == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(one.handle.audit().await.unwrap().in_doubt, 1);
+    one.stop().await;
+    *net.deaf.lock().unwrap() = None;
+    let one = start(1, &clock, &net, journal, Storage::Durable).await;
+    let report = one.handle.wait(saga, Duration::from_secs(1)).await.unwrap().unwrap();
+    assert_eq!(report.state, SagaState::Done);
+    assert_eq!(one.handle.audit().await.unwrap().replayed, 1);
+    one.stop().await;
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn garbage_and_forged_senders_are_counted_and_do_no_harm() {
+    let (clock, net) = (ManualClock::new(), Arc::<Net>::default());
+    let one = start(1, &clock, &net, JournalSource::memory(), Storage::Durable).await;
+    let from = |n: u128| Peer {
+        process: process(n),
+        incarnation: Incarnation(1),
+        nonce: BootNonce(n as u64),
+    };
+    let locate = Message::Locate { query: 1, entity: EntityId::from_u128(1) };
+    let envelope = Envelope::seal(from(2), one.view.current().term(), &locate).unwrap();
+    let forged = encode(&envelope).unwrap();
+    for frame in [Bytes::from_static(b"\xc1garbage"), Bytes::new(), Bytes::from(forged)] {
+        let inbound = Inbound { from: from(3), frame, credit: Credit::none() };
+        one.actor.cast(MigrationMessage::Inbound(inbound)).unwrap();
+    }
+    one.create(10, "x").await;
+    assert_eq!(one.handle.counters().undecodable(), 3);
+    one.stop().await;
+}
+
+/// Figures, not a test: run it with `--ignored --nocapture` in release.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "measures"]
+async fn figures() {
+    let directory = tempfile::tempdir().unwrap();
+    let (clock, net) = (SystemClock::new(), Arc::<Net>::default());
+    let file =
+        |name: &str| JournalSource::database(open_database(&directory.path().join(name)).unwrap());
+    let (journal_one, journal_two) = (file("one"), file("two"));
+    let one = start(1, &clock, &net, journal_one.clone(), Storage::Durable).await;
+    let two = start(2, &clock, &net, journal_two, Storage::Durable).await;
+
+    let many = NewEntities::Many(2_000);
+    let ids = one.handle.create(bubble(10), many.clone(), vec![7; 150].into()).await.unwrap();
+    let mut took = Vec::new();
+    for id in &ids[..500] {
+        let began = Instant::now();
+        assert_eq!(committed(&one.migrate(&[*id], 20).await), 1);
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    eprintln!("one move at a time: p50 {:?}, p99 {:?}", took[250], took[495]);
+
+    let began = Instant::now();
+    let all = together(ids[500..1_500].iter().map(|id| {
+        let (one, id) = (one.handle.clone(), *id);
+        async move {
+            let entities = vec![Expected { id, epoch: None }];
+            let request = MigrateRequest { entities, to: bubble(20), idempotency_key: None };
+            let saga = one.migrate(request).await.unwrap();
+            one.wait(saga, Duration::from_secs(10)).await.unwrap().unwrap()
+        }
+    }))
+    .await;
+    assert_eq!(all.iter().map(committed).sum::<usize>(), 1_000);
+    eprintln!("1,000 single moves at once: {:?}", began.elapsed());
+
+    let many = NewEntities::Many(10_000);
+    let ids = one.handle.create(bubble(10), many, vec![7; 150].into()).await.unwrap();
+    let began = Instant::now();
+    assert_eq!(committed(&one.migrate(&ids, 20).await), 10_000);
+    eprintln!("10,000 in one request: {:?}", began.elapsed());
+
+    let writes = one.handle.create(bubble(10), NewEntities::Many(64), Bytes::new()).await.unwrap();
+    let began = Instant::now();
+    together(writes.iter().map(|&id| {
+        let one = one.handle.clone();
+        async move {
+            for n in 0..100_u8 {
+                one.put(id, vec![n; 150].into()).await.unwrap();
+            }
+        }
+    }))
+    .await;
+    let rate = 6_400.0 / began.elapsed().as_secs_f64();
+    eprintln!("64 writers: {rate:.0} durable writes/s");
+    two.stop().await;
+
+    let ids = one.handle.create(bubble(10), NewEntities::Many(10_000), Bytes::new()).await.unwrap();
+    *net.cut.lock().unwrap() = true;
+    let entities = ids.iter().map(|&id| Expected { id, epoch: None }).collect();
+    let request = MigrateRequest { entities, to: bubble(20), idempotency_key: None };
+    one.handle.migrate(request).await.unwrap();
+    one.stop().await;
+    let began = Instant::now();
+    let one = start(1, &clock, &net, journal_one, Storage::Durable).await;
+    eprintln!("restart with 22,000 rows: {:?}", began.elapsed());
+    one.stop().await;
+}
+
+/// Runs all of them at once.
+async fn together<T: Send + 'static>(
+    all: impl Iterator<Item = impl Future<Output = T> + Send + 'static>,
+) -> Vec<T> {
+    let tasks: Vec<_> = all.map(tokio::spawn).collect();
+    let mut done = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        done.push(task.await.unwrap());
+    }
+    done
 }
