@@ -435,6 +435,8 @@ impl World {
     fn check_answer(&mut self, life: Life) {
         self.answers += 1;
         let Some(node) = self.nodes.get(&life.0) else { return };
+        // A new life begins for each actor when it is told of the view that admits it.
+        let life = node.registry.standing().me;
         let own = node.registry.own();
         let key = (life, own.request());
         let stores = self.stores.get(&key).cloned().unwrap_or_default();
