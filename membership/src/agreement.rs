@@ -293,4 +293,56 @@ mod tests {
         assert_eq!(proposer.voted(process(2), rank(7, 0), &electorate), None);
         assert_eq!(proposer.voted(process(3), rank(7, 0), &electorate), Some(high));
     }
+
+    /// Three processes. The first votes for its own value, and its requests for votes are lost. The
+    /// third gets the promises and votes of the last two and is gone. The first comes again, with the second.
+    /// Returns what the third decided and what the first proposes then.
+    fn two_rounds(flaw: Option<Flaw>) -> (Arc<View>, Arc<View>) {
+        let view = view_of(&[1, 2, 3]);
+        let live = BTreeSet::new();
+        let electorate = Electorate { view: &view, flaws: Flaws { flaw }, live: &live };
+        let (one, two, three) = (0, 1, 2);
+        let process = |at: usize| view.members()[at].process;
+        let mut registers: [(Option<Rank>, Option<Vote>); 3] = Default::default();
+        let mut round =
+            |proposer: usize, number: u64, heard: [usize; 2], voters: &[usize], own: &Arc<View>| {
+                let rank = rank(number, u16::try_from(proposer).unwrap());
+                let mut running = Proposer::default();
+                running.prepare(rank);
+                let mut selection = None;
+                for at in heard {
+                    let (promised, voted) = &mut registers[at];
+                    assert_eq!(Acceptor { promised, voted }.promise(rank), Ruling::Granted);
+                    let answer = registers[at].1.clone();
+                    selection =
+                        selection.or(running.promised(process(at), rank, answer, &electorate));
+                }
+                let value = match selection {
+                    Some(Selection::Forced(value)) => value,
+                    Some(Selection::Free) => Arc::clone(own),
+                    None => unreachable!("two of three are a quorum"),
+                };
+                for &at in voters {
+                    let (promised, voted) = &mut registers[at];
+                    assert_eq!(Acceptor { promised, voted }.vote(rank, &value), Ruling::Granted);
+                }
+                value
+            };
+        let first = Arc::new(view.successor(vec![member(1), member(2)]).unwrap());
+        let third = Arc::new(view.successor(vec![member(2), member(3)]).unwrap());
+        round(one, 1, [one, two], &[one], &first);
+        let decided = round(three, 2, [two, three], &[two, three], &third);
+        let then = round(one, 3, [one, two], &[one, two], &first);
+        (decided, then)
+    }
+
+    #[test]
+    fn what_may_have_been_decided_is_proposed_again_and_without_selection_it_is_not() {
+        let (decided, then) = two_rounds(None);
+        assert_eq!(decided, then);
+        for flaw in [Flaw::FirstVoteSeen, Flaw::NoSelection] {
+            let (decided, then) = two_rounds(Some(flaw));
+            assert_ne!(decided, then, "{flaw:?} does no harm here");
+        }
+    }
 }

@@ -34,7 +34,11 @@ impl Sim {
             94..=97 if one != other => self.drop_session(one, other),
             _ => {}
         }
-        let pause = if self.random.chance(300) { (1_000, 60_000) } else { (60_000, 2_000_000) };
+        let pause = if self.random.chance(self.plan.bursts) {
+            (1_000, 60_000)
+        } else {
+            (60_000, 2_000_000)
+        };
         let pause = self.random.between(pause.0, pause.1);
         self.after(pause, Event::Fault);
         Ok(())

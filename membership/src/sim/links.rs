@@ -51,7 +51,7 @@ impl Sim {
         }
         let copies = if !self.chaotic {
             1
-        } else if self.random.chance(30) {
+        } else if self.random.chance(self.plan.loss) {
             0
         } else {
             1 + usize::from(self.random.chance(50))
@@ -164,7 +164,8 @@ impl Sim {
 
     pub(super) fn freeze(&mut self, place: usize, span: Duration) {
         self.say(|| format!("{place} freezes for {span:?}"));
-        self.processes[place].frozen_until = Some(self.now + span);
+        let until = self.processes[place].frozen_until.unwrap_or_default().max(self.now + span);
+        self.processes[place].frozen_until = Some(until);
         let ids: Vec<u64> = self
             .sessions
             .iter()

@@ -34,6 +34,10 @@ pub struct Plan {
     pub chaos: Duration,
     /// How many of 1,000 durable writes end in a crash just before or just after.
     pub crashes_per_write: u64,
+    /// How many of 1,000 messages are lost.
+    pub loss: u64,
+    /// How many of 1,000 faults follow the one before at once.
+    pub bursts: u64,
     /// How many of 1,000 messages are very late.
     pub stragglers: u64,
     /// A rule left out, to see that it is missed.
@@ -44,6 +48,21 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The plan of a seed whose faults are meant to leave votes of several ranks behind: many
+    /// proposers at once, few of whom get through.
+    #[must_use]
+    pub fn contended(seed: u64) -> Self {
+        Self {
+            processes: if seed.is_multiple_of(2) { 3 } else { 4 },
+            chaos: Duration::from_secs(20),
+            crashes_per_write: 150,
+            stragglers: 100,
+            loss: 100,
+            bursts: 400,
+            ..Self::of_seed(seed)
+        }
+    }
+
     /// The plan of a seed: two to six processes, some seconds of faults.
     #[must_use]
     pub fn of_seed(seed: u64) -> Self {
@@ -60,6 +79,8 @@ impl Plan {
             chaos: Duration::from_secs(8 + random.below(12)),
             crashes_per_write: one_of(&mut random, [5, 40, 120]),
             stragglers: one_of(&mut random, [10, 50, 250]),
+            loss: one_of(&mut random, [10, 40, 250]),
+            bursts: 300,
             flaw: None,
             only_harm: false,
         }
