@@ -5,7 +5,7 @@ use std::sync::mpsc::Sender;
 use lampyrid_membership::{Status, ViewEvent, ViewHandle, ViewState};
 use lampyrid_wire::{
     Alarm, BubbleId, Channel, Clock, Credit, Envelope, Inbound, Outbound, PROTOCOL_VERSION, Peer,
-    ProcessId, Slot, Term, decode, encode,
+    ProcessId, SendError, Slot, Term, decode, encode,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::journal::{Report, Writer};
 use crate::{
-    BatchError, CallId, Core, CoreConfig, Effect, EntityError, Flaw, Input, JournalError,
+    BatchError, CallId, Core, CoreConfig, Delivery, Effect, EntityError, Flaw, Input, JournalError,
     JournalSource, Limits, Membership, Message, MigrationCounters, Reason, Reply, Request, Step,
     Storage, StoreCall, fault,
 };
@@ -298,7 +298,7 @@ impl MigrationState {
         Ok(())
     }
 
-    fn send(&self, to: ProcessId, message: &Message, term: Option<Term>) -> bool {
+    fn send(&self, to: ProcessId, message: &Message, term: Option<Term>) -> Delivery {
         fault::message(message, false);
         let term = term.or_else(|| self.core.term());
         let frame = Envelope::seal((self.arguments.me)(), term, message)
@@ -314,14 +314,18 @@ impl MigrationState {
                     MigrationCounters::add(&counters.messages_sent, 1);
                     MigrationCounters::add(&counters.bytes_sent, bytes);
                 }
-                sent.is_ok()
+                match sent {
+                    Ok(()) => Delivery::Sent,
+                    Err(SendError::Overloaded(_)) => Delivery::WindowFull,
+                    Err(SendError::NoLink(_) | SendError::TooLarge { .. }) => Delivery::NoSession,
+                }
             }
             Err(error) => {
                 tracing::error!(message = message.name(), %error, "not sent");
-                false
+                Delivery::NoSession
             }
         };
-        if !sent {
+        if sent != Delivery::Sent {
             MigrationCounters::add(&counters.sends_failed, 1);
         }
         fault::message(message, true);

@@ -30,7 +30,8 @@ pub use api::{
     SagaState, StatusFilter,
 };
 pub use core::{
-    CallId, Core, CoreConfig, Effect, Flaw, Input, Membership, Reply, Request, Step, StoreCall,
+    CallId, Core, CoreConfig, Delivery, Effect, Flaw, Input, Membership, Reply, Request, Step,
+    StoreCall,
 };
 pub use counters::{LATENCY_BOUNDS_MICROS, LatencyHistogram, MigrationCounters};
 pub use fault::FAULT_POINTS;

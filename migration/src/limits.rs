@@ -51,6 +51,13 @@ pub(crate) const PART_ENTITIES: usize = 512;
 /// Parts of one saga that may be between PREPARE and END at once.
 pub(crate) const PART_WINDOW: usize = 8;
 
+/// Bytes of state after which no further part of one saga is prepared: freezing more than a peer's
+/// window takes at once only makes it wait frozen. One part of any size always goes.
+pub(crate) const PART_WINDOW_BYTES: usize = 512 * 1024;
+
+/// Wait before trying again to send what found the peer's window full.
+pub(crate) const WINDOW_RETRY: Duration = Duration::from_millis(20);
+
 /// Wait before the first repetition of an unanswered message; doubled each time.
 pub(crate) const RESEND_FIRST: Duration = Duration::from_millis(250);
 

@@ -113,6 +113,17 @@ pub enum StoreCall {
     Write(CallId, EntityId, OwnershipEpoch, Bytes),
 }
 
+/// What the links did with a message.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Delivery {
+    /// It is on its way.
+    Sent,
+    /// The peer has not yet worked off what was sent before: soon again.
+    WindowFull,
+    /// There is no session with the peer.
+    NoSession,
+}
+
 /// What happens to the core.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -127,9 +138,9 @@ pub enum Input {
         /// The message.
         message: Message,
     },
-    /// A message that carries a part was handed to the links, or (false) could not be: the time
-    /// limits count from here.
-    Sent(PartId, bool),
+    /// What became of a message that carries a part: the time limits count from when it was handed
+    /// to the links.
+    Sent(PartId, Delivery),
     /// A caller asks.
     Request(CallId, Request),
     /// Another live process hosts a bubble that is hosted here too.

@@ -28,7 +28,7 @@ use std::time::Duration;
 use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, Peer, ProcessId, SagaId, Term};
 
 pub use flaw::Flaw;
-pub use io::{CallId, Effect, Input, Membership, Reply, Request, Step, StoreCall};
+pub use io::{CallId, Delivery, Effect, Input, Membership, Reply, Request, Step, StoreCall};
 
 use crate::{Audit, Image, Limits, Message, PartId, Record, RecordKind, Write};
 use accounts::Load;
@@ -104,7 +104,7 @@ impl Core {
         match input {
             Input::View(view) => self.on_view(view, out),
             Input::Received { from, term, message } => self.on_received(from, term, message, out),
-            Input::Sent(part, delivered) => self.on_sent(part, delivered),
+            Input::Sent(part, delivery) => self.on_sent(part, delivery),
             Input::Request(call, request) => self.on_request(call, request, out),
             Input::BubbleClaimed(bubble, by) => {
                 self.claims.insert(bubble, by);

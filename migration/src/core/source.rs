@@ -5,9 +5,9 @@ use lampyrid_wire::{EntityId, ProcessId, SagaId, StageId};
 
 use super::Core;
 use super::flight::Freezing;
-use super::io::{Effect, Step, StoreCall};
+use super::io::{Delivery, Effect, Step, StoreCall};
 use super::timers::Timer;
-use crate::limits::PART_WINDOW;
+use crate::limits::{PART_WINDOW, PART_WINDOW_BYTES, WINDOW_RETRY};
 use crate::row::{PartEntity, PartPhase, PartRow};
 use crate::{EntityRow, Message, MovedTo, PartId, Phase, Reason, RecordKind, Snapshot, Write};
 
@@ -20,8 +20,12 @@ impl Core {
     pub(crate) fn pump(&mut self, id: SagaId, out: &mut Step) {
         loop {
             let Some(saga) = self.sagas.get_mut(&id) else { return };
-            let busy = |part: &&PartId| self.flights.get(part).is_some_and(|f| !f.in_doubt);
-            if saga.open.iter().filter(busy).count() >= PART_WINDOW {
+            let open = saga.open.iter().filter_map(|part| self.flights.get(part));
+            let mut busy = Load::default();
+            for flight in open.filter(|flight| !flight.in_doubt) {
+                busy.add(Load { entities: 1, bytes: flight.load.bytes });
+            }
+            if busy.entities >= PART_WINDOW || busy.bytes >= PART_WINDOW_BYTES {
                 return;
             }
             let Some(queued) = saga.queue.pop_front() else { return };
@@ -437,19 +441,23 @@ impl Core {
         }
     }
 
-    /// A message of this part was handed to the links, or found no session.
-    pub(crate) fn on_sent(&mut self, part: PartId, delivered: bool) {
+    /// What became of a message of this part. One that found the peer's window full is tried again
+    /// soon, and no limit of its phase runs meanwhile.
+    pub(crate) fn on_sent(&mut self, part: PartId, delivery: Delivery) {
         let limits = self.config.limits;
         let Some(flight) = self.flights.get_mut(&part) else { return };
         let Some(row) = self.image.parts.get(&part) else { return };
-        let sent = *flight.sent.get_or_insert(self.now);
-        flight.unsent = !delivered;
-        let mut at = self.now + flight.backoff.next();
+        let mut at = self.now + WINDOW_RETRY;
+        if delivery != Delivery::WindowFull {
+            let sent = *flight.sent.get_or_insert(self.now);
+            flight.unsent = delivery == Delivery::NoSession;
+            at = self.now + flight.backoff.next();
+            if !flight.in_doubt {
+                at = at.min(sent + limits.phase).max(self.now);
+            }
+        }
         if row.phase == PartPhase::Prepared {
             at = at.min(flight.began + limits.saga);
-        }
-        if !flight.in_doubt {
-            at = at.min(sent + limits.phase).max(self.now);
         }
         self.timers.set(Timer::Part(part), Some(at));
     }

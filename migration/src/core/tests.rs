@@ -10,9 +10,9 @@ use lampyrid_wire::{
 };
 
 use crate::{
-    CallId, Core, CoreConfig, DoubtAnswer, Effect, EntityStatus, Expected, Flaw, Image, Input,
-    Limits, Membership, Message, MigrateRequest, NewEntities, Outcome, PartId, PartPhase, Reason,
-    RecordKind, Reply, Request, SagaReport, SagaState, Snapshot, Step, Write,
+    CallId, Core, CoreConfig, Delivery, DoubtAnswer, Effect, EntityStatus, Expected, Flaw, Image,
+    Input, Limits, Membership, Message, MigrateRequest, NewEntities, Outcome, PartId, PartPhase,
+    Reason, RecordKind, Reply, Request, SagaReport, SagaState, Snapshot, Step, Write,
 };
 
 const ME: ProcessId = ProcessId::from_u128(1);
@@ -32,6 +32,7 @@ struct Bench {
     sent: Vec<Message>,
     replies: Vec<Reply>,
     alarms: usize,
+    delivery: Delivery,
     stale: usize,
 }
 
@@ -92,6 +93,7 @@ impl Bench {
             sent: Vec::new(),
             replies: Vec::new(),
             alarms: 0,
+            delivery: Delivery::Sent,
             stale: 0,
         };
         bench.note(step);
@@ -125,7 +127,7 @@ impl Bench {
         }
         for part in reports {
             let mut step = Step::default();
-            self.core.step(self.now, Input::Sent(part, true), &mut step);
+            self.core.step(self.now, Input::Sent(part, self.delivery), &mut step);
         }
     }
 
@@ -412,13 +414,13 @@ fn a_decided_part_is_sent_again_pauses_without_its_destination_and_resumes() {
     bench.staged(part, 1, &[id]);
     let commit = Message::Commit { part, stage: StageId::from_u128(1), entities: vec![id] };
     bench.pass(1_000);
-    assert_eq!(bench.sent, [commit.clone()]);
+    assert_eq!(bench.sent.first(), Some(&commit));
     bench.view(None);
     assert_eq!(bench.core.deadline(), None, "paused");
     bench.pass(600_000);
     assert!(bench.sent.is_empty() && bench.kinds.is_empty());
     bench.view(Some(2));
-    assert_eq!(bench.sent, [commit.clone()], "to any life of that process");
+    assert_eq!(bench.sent.first(), Some(&commit), "to any life of that process");
     bench.restart();
     assert!(!bench.owns(id));
     bench.view(Some(2));
@@ -677,4 +679,26 @@ fn a_journal_that_lists_a_decided_entity_twice_is_put_right_by_epoch() {
     image.apply(&Write::Entity(id, Some(row)));
     let bench = Bench::over(image, None);
     assert!(!bench.owns(id));
+}
+
+#[test]
+fn a_full_window_is_tried_again_soon_and_no_phase_runs_out_meanwhile() {
+    let mut bench = Bench::new();
+    let id = bench.create();
+    bench.delivery = Delivery::WindowFull;
+    let part = bench.prepare(&[id]);
+    for _ in 0..100 {
+        bench.pass(20);
+        assert!(matches!(bench.sent[..], [Message::Stage { .. }]));
+    }
+    bench.delivery = Delivery::Sent;
+    bench.pass(20);
+    bench.staged(part, 1, &[id]);
+    assert_eq!(bench.kinds, [RecordKind::Commit]);
+    let id = bench.create();
+    bench.delivery = Delivery::NoSession;
+    let part = bench.prepare(&[id]);
+    bench.pass(1_000);
+    let outcome = Outcome::Aborted { reason: Reason::Unreachable };
+    assert_eq!(bench.report(part.saga).entities[0].outcome, outcome);
 }

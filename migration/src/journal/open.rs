@@ -101,37 +101,37 @@ fn create(path: &Path) -> Result<(), OpenError> {
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(io)
 }
 
-/// Reads everything, through an overlay. Records first: their errors say which.
+/// Reads everything, through an overlay: all pages, then all records.
 fn verify(path: &Path) -> Result<(), OpenError> {
+    match read(path, true) {
+        // Which record is it? Without the check of pages it can be looked for.
+        Err(OpenError::Damaged { path: damaged, why }) => match read(path, false) {
+            Err(record @ OpenError::Record { .. }) => Err(record),
+            _ => Err(OpenError::Damaged { path: damaged, why }),
+        },
+        verdict => verdict,
+    }
+}
+
+fn read(path: &Path, pages: bool) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
-    let open = || -> Result<Overlay, OpenError> {
-        let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
-        let file = FileBackend::new(file).map_err(|error| failed(path, error))?;
-        Overlay::new(file).map_err(io)
-    };
-    let overlay = open()?;
+    let damage = |why: &str| OpenError::Damaged { path: path.to_owned(), why: why.to_owned() };
+    let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
+    let file = FileBackend::new(file).map_err(|error| failed(path, error))?;
+    let overlay = Overlay::new(file).map_err(io)?;
+    if redb::StorageBackend::len(&overlay).map_err(io)? == 0 {
+        return Err(damage("the file is empty"));
+    }
     // redb may panic on what it did not write itself.
-    let read = catch_unwind(AssertUnwindSafe(|| -> Result<(), OpenError> {
-        let length = redb::StorageBackend::len(&overlay).map_err(io)?;
-        if length == 0 {
-            let why = "the file is empty".to_owned();
-            return Err(OpenError::Damaged { path: path.to_owned(), why });
-        }
-        let mut database =
-            builder().create_with_backend(overlay).map_err(|error| failed(path, error))?;
+    let verdict = catch_unwind(AssertUnwindSafe(|| -> Result<(), OpenError> {
+        let mut builder = builder();
+        builder.set_check_integrity_on_open(pages);
+        let opened = builder.create_with_backend(overlay);
+        let database = opened.map_err(|error| failed(path, error))?;
         read_all(&database).map_err(|error| damaged(path, error))?;
-        match database.check_integrity().map_err(|error| failed(path, error))? {
-            true => database.close().map_err(|error| failed(path, error)),
-            false => {
-                let why = "pages or their accounts do not fit together".to_owned();
-                Err(OpenError::Damaged { path: path.to_owned(), why })
-            }
-        }
+        database.close().map_err(|error| failed(path, error))
     }));
-    read.unwrap_or_else(|_| {
-        let why = "the store gave up while reading it".to_owned();
-        Err(OpenError::Damaged { path: path.to_owned(), why })
-    })
+    verdict.unwrap_or_else(|_| Err(damage("the store gave up while reading it")))
 }
 
 fn failed(path: &Path, error: DatabaseError) -> OpenError {

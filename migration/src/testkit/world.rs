@@ -9,8 +9,9 @@ use lampyrid_wire::{
 use super::check::Truth;
 use super::random::Random;
 use crate::{
-    CallId, Core, CoreConfig, Effect, Expected, Flaw, Image, Input, Limits, Membership, Message,
-    MigrateRequest, NewEntities, Outcome, Record, Reply, Request, SagaReport, SagaState, Step,
+    CallId, Core, CoreConfig, Delivery, Effect, Expected, Flaw, Image, Input, Limits, Membership,
+    Message, MigrateRequest, NewEntities, Outcome, Record, Reply, Request, SagaReport, SagaState,
+    Step,
 };
 
 /// Bubbles of each process.
@@ -265,11 +266,16 @@ impl World {
                     nonce: BootNonce(it.incarnation.0),
                 };
                 let to = self.processes.iter().position(|other| other.id == to);
-                if let Some(to) = to {
+                let delivery = match self.random.below(100) {
+                    n if n < self.loss / 4 => Delivery::WindowFull,
+                    n if n < self.loss / 2 => Delivery::NoSession,
+                    _ => Delivery::Sent,
+                };
+                if let Some(to) = to.filter(|_| delivery == Delivery::Sent) {
                     self.transmit(Frame { at: self.now, from, to, term, message });
                 }
                 if let Some(part) = report {
-                    self.input(process, Input::Sent(part, true));
+                    self.input(process, Input::Sent(part, delivery));
                 }
             }
             Effect::Reply(call, reply) => self.answered(process, call, reply),
