@@ -2,6 +2,12 @@
 //!
 //! The rules are plain state machines (`agreement`, `cut`, `edge`, and the `core` that joins them);
 //! the actors around them only carry messages, timers and durable writes.
+//!
+//! A process starts it in this order: [`start_identity`] on its store raises the incarnation, once a
+//! start; a [`ViewHandle`] and a [`MembershipPort`] are made, and subscribers added; the links get
+//! [`MembershipPort::link`] and [`MembershipPort::inbound`] as their hooks; then a supervisor starts
+//! [`MembershipActor`] with [`MembershipArguments`], which it may use again for every restart. The
+//! links may run before or after. [`MembershipArguments::ended`] tells when the process has to go.
 
 mod actor;
 mod agreement;

@@ -277,6 +277,9 @@ impl MembershipState {
                 "a membership message named another sender than its session and was dropped");
             return None;
         }
+        if let Protocol::JoinRefused { reason, .. } = &message {
+            tracing::info!(by = %inbound.from, %reason, "not let in there; asking others");
+        }
         Some(Input::Received {
             from: inbound.from,
             term: envelope.term,

@@ -81,19 +81,19 @@ impl MembershipCore {
             self.owed.insert(member.process, None);
         }
         self.owed.remove(&self.me.process);
-        self.removed = before
-            .map(View::members)
-            .unwrap_or_default()
-            .iter()
+        let waiting = self.waiting.values().map(|waiting| &waiting.member);
+        let old = before.map(View::members).unwrap_or_default().iter();
+        self.outside = old
+            .chain(waiting)
             .filter(|member| view.index_of(member.process).is_none())
             .cloned()
             .collect();
     }
 
-    /// Those whom the installed view removed and who have not heard of it: their sessions are kept
-    /// a little longer.
+    /// Those whom the installed view removed or did not admit yet, and who have not heard of it:
+    /// their sessions are kept a little longer.
     pub(super) fn farewells(&self) -> Vec<Member> {
-        self.removed
+        self.outside
             .iter()
             .filter(|member| self.owed.contains_key(&member.process))
             .cloned()

@@ -55,8 +55,8 @@ pub struct MembershipCore {
     /// Who has to be told of the installed view; those it removed until a moment.
     owed: BTreeMap<ProcessId, Option<Duration>>,
     telling: Repeat,
-    /// Members of the view before that are not in the installed one.
-    removed: Vec<Member>,
+    /// Members of the view before and those who waited then, unless the installed one lists them.
+    outside: Vec<Member>,
     /// Who has shown to have installed the view that is installed here.
     installed_by: BTreeSet<ProcessId>,
     published: Option<ViewState>,
@@ -120,7 +120,7 @@ impl MembershipCore {
             leaving: None,
             owed: BTreeMap::new(),
             telling: Repeat::default(),
-            removed: Vec::new(),
+            outside: Vec::new(),
             installed_by: BTreeSet::new(),
             published: None,
             told,
