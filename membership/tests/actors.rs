@@ -431,3 +431,19 @@ async fn a_process_that_was_frozen_permits_nothing_even_before_its_actors_run() 
     .await;
     assert_eq!(one.state().me.incarnation, Incarnation(1));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crashed_edge_monitor_is_started_again_and_observes_on() {
+    let world = World::new();
+    let [one, two, three] = world.three().await;
+    for monitor in one.actor.get_children() {
+        monitor.kill();
+    }
+    let counters = &one.arguments.counters;
+    until("mended", || counters.monitor_restarts.load(Ordering::Relaxed) == 2).await;
+    until("both run", || one.actor.get_children().len() == 2).await;
+    let before = one.epoch();
+    world.kill(&two).await;
+    agreed(&[&one, &three]).await;
+    assert_eq!(one.epoch(), before + 1);
+}

@@ -37,6 +37,17 @@ fn many_seeds_keep_every_promise_and_heal() {
     assert_eq!(failures, 0);
 }
 
+/// The plans under which missing rules are noticed, with all rules in place.
+#[test]
+fn contended_seeds_keep_every_promise_and_heal() {
+    let seeds = number("LAMPYRID_SIM_SEEDS").unwrap_or(150);
+    for seed in 0..seeds {
+        if let Err(failure) = Sim::new(Plan::contended(seed)).run() {
+            panic!("{failure}\n(with the contended plan of the seed)");
+        }
+    }
+}
+
 /// One seed, told in full: `LAMPYRID_SIM_SEED=7`.
 #[test]
 fn one_seed() {
