@@ -8,7 +8,7 @@ use lampyrid_membership::{Status, View, ViewHandle, ViewState};
 use lampyrid_wire::{
     BootNonce, BubbleId, Channel, Clock, ClusterId, Credit, EntityId, Envelope, Inbound,
     Incarnation, ManualClock, Member, Outbound, Peer, ProcessId, SendError, Slot, SystemClock,
-    encode,
+    decode, encode,
 };
 use ractor::{Actor, ActorRef};
 use tokio::task::JoinHandle;
@@ -27,6 +27,8 @@ struct Net {
     cut: Mutex<bool>,
     /// That process hears so many more messages, and then none.
     deaf: Mutex<Option<(ProcessId, u32)>>,
+    /// Aborts are lost.
+    mute: Mutex<bool>,
 }
 
 struct Link {
@@ -39,6 +41,11 @@ impl Outbound for Link {
         assert_eq!(channel, Channel::Migration);
         if *self.net.cut.lock().unwrap() {
             return Err(SendError::NoLink(to));
+        }
+        let envelope: Envelope = decode(&frame).unwrap();
+        let aborts = matches!(envelope.open(), Ok(Message::Abort { .. }));
+        if aborts && *self.net.mute.lock().unwrap() {
+            return Ok(());
         }
         if let Some((deaf, left)) = &mut *self.net.deaf.lock().unwrap()
             && *deaf == to
@@ -86,6 +93,8 @@ struct Node {
     actor: ActorRef<MigrationMessage>,
     task: JoinHandle<()>,
     view: ViewHandle,
+    #[cfg(feature = "fault-points")]
+    net: Arc<Net>,
 }
 
 /// Starts process `n` of a view of two; bubble 10 n is hosted by process n.
@@ -127,7 +136,14 @@ async fn start(
     let hosts = (1..=2).map(|n| (bubble(10 * n), process(n))).collect();
     let handle = MigrationHandle::new(slot, clock, Arc::new(Fixed(hosts)), counters);
     handle.create_bubble(Some(bubble(10 * n))).await.unwrap();
-    Node { handle, actor, task, view }
+    Node {
+        handle,
+        actor,
+        task,
+        view,
+        #[cfg(feature = "fault-points")]
+        net: Arc::clone(net),
+    }
 }
 
 impl Node {
@@ -451,4 +467,96 @@ async fn together<T: Send + 'static>(
         done.push(task.await.unwrap());
     }
     done
+}
+
+/// Two processes over the files of a directory.
+#[cfg(feature = "fault-points")]
+async fn pair(directory: &std::path::Path) -> (ManualClock, Node, Node) {
+    let (clock, net) = (ManualClock::new(), Arc::<Net>::default());
+    let file = |name: &str| JournalSource::database(open_database(&directory.join(name)).unwrap());
+    let one = start(1, &clock, &net, file("one"), Storage::Durable).await;
+    let two = start(2, &clock, &net, file("two"), Storage::Durable).await;
+    (clock, one, two)
+}
+
+/// The life that ends at a fault point: it writes what was acknowledged before it goes on.
+#[cfg(feature = "fault-points")]
+#[tokio::test]
+#[ignore = "started by the test of all fault points"]
+async fn a_life_that_ends_at_a_fault_point() {
+    let Ok(directory) = std::env::var("LAMPYRID_FAULT_DIRECTORY") else { return };
+    let directory = std::path::PathBuf::from(directory);
+    let acknowledge = |id: EntityId, state: &str| {
+        std::fs::write(directory.join("acknowledged"), format!("{id} {state}")).unwrap();
+    };
+    let (clock, one, two) = pair(&directory).await;
+    let (id, gone) = (one.create(10, "a").await, one.create(10, "x").await);
+    acknowledge(id, "a");
+    one.handle.put(id, Bytes::from("b")).await.unwrap();
+    acknowledge(id, "b");
+    one.handle.delete(gone).await.unwrap();
+    one.handle.create_bubble(Some(bubble(11))).await.unwrap();
+    one.migrate(&[id], 11).await;
+    one.migrate(&[id], 20).await;
+    two.handle.put(id, Bytes::from("c")).await.unwrap();
+    acknowledge(id, "c");
+    two.migrate(&[id], 10).await;
+    // A move that is given up once it is staged: the aborts, doubts and discards.
+    *one.net.deaf.lock().unwrap() = Some((process(1), 0));
+    let entities = vec![Expected { id, epoch: None }];
+    let request = MigrateRequest { entities, to: bubble(20), idempotency_key: None };
+    one.handle.migrate(request).await.unwrap();
+    while two.handle.audit().await.unwrap().staged == 0 {
+        tokio::task::yield_now().await;
+    }
+    *one.net.mute.lock().unwrap() = true;
+    while one.handle.audit().await.unwrap().frozen > 0 {
+        clock.advance(Duration::from_millis(100));
+    }
+    *one.net.mute.lock().unwrap() = false;
+    *one.net.deaf.lock().unwrap() = None;
+    while two.handle.audit().await.unwrap().staged > 0 {
+        clock.advance(Duration::from_millis(100));
+    }
+    one.migrate(&[id], 20).await;
+    std::process::exit(0);
+}
+
+#[cfg(feature = "fault-points")]
+#[tokio::test]
+async fn a_death_at_any_fault_point_leaves_each_entity_active_once_with_its_latest_state() {
+    for point in crate::FAULT_POINTS {
+        let directory = tempfile::tempdir().unwrap();
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "actor_tests::a_life_that_ends_at_a_fault_point", "--ignored"])
+            .env("LAMPYRID_FAULT_POINT", point)
+            .env("LAMPYRID_FAULT_DIRECTORY", directory.path())
+            .output()
+            .unwrap()
+            .status;
+        assert_eq!(status.code(), None, "{point} was never reached");
+        let (clock, one, two) = pair(directory.path()).await;
+        while one.handle.audit().await.unwrap().in_doubt > 0
+            || two.handle.audit().await.unwrap().in_doubt > 0
+            || one.handle.audit().await.unwrap().staged > 0
+            || two.handle.audit().await.unwrap().staged > 0
+        {
+            clock.advance(Duration::from_millis(100));
+        }
+        let Ok(text) = std::fs::read_to_string(directory.path().join("acknowledged")) else {
+            one.stop().await;
+            two.stop().await;
+            continue;
+        };
+        let (id, state) = text.split_once(' ').unwrap();
+        let id: EntityId = id.parse().unwrap();
+        let copies = [one.handle.get(id).await, two.handle.get(id).await];
+        let active: Vec<_> = copies.into_iter().filter_map(Result::ok).collect();
+        assert_eq!(active.len(), 1, "{point}");
+        assert_eq!(active[0].status, EntityStatus::Active, "{point}");
+        let found = String::from_utf8(active[0].state.to_vec()).unwrap();
+        assert!(found.as_str() >= state, "{point}: {found} after {state} was acknowledged");
+        one.stop().await;
+        two.stop().await;
+    }
 }
