@@ -44,6 +44,8 @@ pub enum RecordKind {
     AbortRequest,
     /// Reserved for adoption: a source consents.
     AbortConsent,
+    /// Reserved for adoption: a destination will never stage that part.
+    Refused,
 }
 
 /// One row put or removed. Writes are absolute, so doing one twice is doing it once.

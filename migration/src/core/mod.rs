@@ -5,6 +5,7 @@
 //! what a replay of the records would give, and recovery is the constructor.
 
 mod accounts;
+mod decide;
 mod destination;
 mod entities;
 mod flaw;
@@ -14,6 +15,7 @@ mod io;
 mod locate;
 mod recovery;
 mod requests;
+mod resend;
 mod retention;
 mod saga;
 mod source;

@@ -1,0 +1,223 @@
+use std::collections::BTreeSet;
+
+use lampyrid_wire::{EntityId, ProcessId, SagaId, StageId};
+
+use super::Core;
+use super::io::{Effect, Step, StoreCall};
+use super::saga::Queued;
+use super::timers::Timer;
+use crate::row::{PartEntity, PartPhase, PartRow};
+use crate::{Message, MovedTo, PartId, Phase, Reason, RecordKind, Snapshot, Write};
+
+impl Core {
+    /// The destination staged some, or none: decide.
+    pub(crate) fn on_staged(
+        &mut self,
+        from: ProcessId,
+        part: PartId,
+        stage: Option<StageId>,
+        accepted: &[EntityId],
+        refused: Vec<(EntityId, Reason)>,
+        out: &mut Step,
+    ) {
+        let Some(row) = self.image.parts.get(&part) else { return };
+        if row.phase != PartPhase::Prepared || row.destination != from {
+            return;
+        }
+        let snapshots = self.snapshots(row, |id| accepted.contains(&id));
+        match stage {
+            Some(stage) if !snapshots.is_empty() => {
+                self.commit(part, stage, snapshots, refused, out);
+            }
+            _ => {
+                self.abort(part, &Reason::StagingFailed("nothing was staged".into()), refused, out)
+            }
+        }
+        self.pump(part.saga, out);
+    }
+
+    /// The decision: the rows go and the record comes, in one transaction.
+    fn commit(
+        &mut self,
+        part: PartId,
+        stage: StageId,
+        snapshots: Vec<Snapshot>,
+        mut refused: Vec<(EntityId, Reason)>,
+        out: &mut Step,
+    ) {
+        let Some(mut row) = self.image.parts.get(&part).cloned() else { return };
+        let mut writes = Vec::with_capacity(snapshots.len() * 2 + 1);
+        let mut leaving = BTreeSet::new();
+        for copy in &snapshots {
+            leaving.insert(copy.id);
+            let moved = MovedTo { process: row.destination, bubble: row.to, epoch: copy.epoch };
+            writes.push(Write::Entity(copy.id, None));
+            writes.push(Write::Moved(copy.id, Some(moved)));
+        }
+        let stays: Vec<PartEntity> =
+            row.entities.iter().filter(|entity| !leaving.contains(&entity.id)).copied().collect();
+        refused.retain(|(id, _)| stays.iter().any(|entity| entity.id == *id));
+        for entity in &stays {
+            if refused.iter().all(|(id, _)| *id != entity.id) {
+                refused.push((entity.id, Reason::StagingFailed("it was not staged".into())));
+            }
+        }
+        self.counts.aborted += stays.len() as u64;
+        row.refused.extend(refused);
+        row.phase = PartPhase::Committed { stage, snapshots };
+        writes.push(Write::Part(part, Some(row.clone())));
+        for entity in &row.entities {
+            self.moving.remove(&entity.id);
+        }
+        self.record(RecordKind::Commit, writes, out);
+        self.unfreeze(&row, &stays, out);
+        if self.config.host_store {
+            let gone = row.entities.iter().filter(|entity| leaving.contains(&entity.id));
+            let calls = gone.map(|entity| StoreCall::Detach(entity.id, entity.epoch));
+            out.effects.extend(calls.map(Effect::Store));
+        }
+        let now = self.now;
+        if let Some(flight) = self.flights.get_mut(&part) {
+            let sent = flight.sent.unwrap_or(flight.began);
+            out.effects.push(Effect::Measured(Phase::Stage, now - sent));
+            flight.next_phase();
+        }
+        // From here on a timer is set when COMMIT was handed to the links.
+        self.timers.set(Timer::Part(part), None);
+        self.send_commit(part, out);
+    }
+
+    /// Gives entities that stay back to the host's store.
+    fn unfreeze(&self, row: &PartRow, stays: &[PartEntity], out: &mut Step) {
+        if !self.config.host_store || row.destination == self.config.me {
+            return;
+        }
+        for entity in stays {
+            let Some(owned) = self.image.entities.get(&entity.id) else { continue };
+            if let Some(state) = owned.state.clone() {
+                // The journal's copy of the state goes when the store confirms that it has it.
+                let attach = StoreCall::Attach(entity.id, owned.bubble, owned.epoch, state);
+                out.effects.push(Effect::Store(attach));
+            }
+            out.effects.push(Effect::Store(StoreCall::Unfreeze(entity.id, entity.epoch)));
+        }
+    }
+
+    /// Nothing of an undecided part leaves.
+    pub(crate) fn abort(
+        &mut self,
+        part: PartId,
+        reason: &Reason,
+        mut refused: Vec<(EntityId, Reason)>,
+        out: &mut Step,
+    ) {
+        let freezing = self.flights.get_mut(&part).and_then(|flight| flight.freezing.take());
+        let was_prepared = freezing.is_none();
+        let row = match freezing {
+            Some(freezing) => Some(freezing.row),
+            None => self.image.parts.get(&part).cloned(),
+        };
+        let Some(mut row) = row.filter(|row| row.phase == PartPhase::Prepared) else { return };
+        refused.retain(|(id, _)| row.epoch_of(*id).is_some());
+        for entity in &row.entities {
+            self.moving.remove(&entity.id);
+            if refused.iter().all(|(id, _)| *id != entity.id) {
+                refused.push((entity.id, reason.clone()));
+            }
+        }
+        self.counts.aborted += row.entities.len() as u64;
+        row.refused.extend(refused);
+        row.phase = PartPhase::Aborted;
+        self.record(RecordKind::Abort, vec![Write::Part(part, Some(row.clone()))], out);
+        self.unfreeze(&row, &row.entities, out);
+        if was_prepared {
+            self.send(row.destination, Message::Abort { part }, None, out);
+        }
+        self.part_over(part, out);
+    }
+
+    /// The rest of a saga, not prepared yet, would fail as well.
+    pub(crate) fn abort_queue(&mut self, id: SagaId, reason: &Reason, out: &mut Step) {
+        let Some(saga) = self.sagas.get_mut(&id) else { return };
+        let destination = saga.destination;
+        let queue = std::mem::take(&mut saga.queue);
+        if queue.is_empty() {
+            return;
+        }
+        let mut writes = Vec::new();
+        for Queued { part, entities, load } in queue {
+            let refused: Vec<_> = entities.iter().map(|(id, _)| (*id, reason.clone())).collect();
+            for (id, _) in &entities {
+                self.moving.remove(id);
+            }
+            self.out.remove(load);
+            self.counts.aborted += entities.len() as u64;
+            if let Some(row) = self.part_row(part, destination, Vec::new(), refused) {
+                let row = PartRow { phase: PartPhase::Aborted, ..row };
+                writes.push(Write::Part(part, Some(row)));
+            }
+            if let Some(saga) = self.sagas.get_mut(&id) {
+                saga.finished.insert(part, self.now);
+            }
+        }
+        self.record(RecordKind::Abort, writes, out);
+        self.saga_maybe_over(id, out);
+    }
+
+    /// The destination has it: over.
+    pub(crate) fn on_activated(
+        &mut self,
+        from: ProcessId,
+        part: PartId,
+        stage: StageId,
+        out: &mut Step,
+    ) {
+        let Some(row) = self.image.parts.get(&part) else { return };
+        if row.destination != from {
+            return;
+        }
+        match &row.phase {
+            PartPhase::Committed { stage: committed, .. } if *committed == stage => {}
+            _ => return,
+        }
+        if let Some(flight) = self.flights.get(&part) {
+            let sent = flight.sent.unwrap_or(flight.began);
+            out.effects.push(Effect::Measured(Phase::Activate, self.now - sent));
+        }
+        self.end(part, out);
+        self.pump(part.saga, out);
+    }
+
+    pub(crate) fn end(&mut self, part: PartId, out: &mut Step) {
+        let Some(mut row) = self.image.parts.get(&part).cloned() else { return };
+        let Some((stage, entities)) = row.committed() else { return };
+        self.counts.committed += entities.len() as u64;
+        row.phase = PartPhase::Ended { stage, entities };
+        self.record(RecordKind::End, vec![Write::Part(part, Some(row))], out);
+        self.part_over(part, out);
+    }
+
+    /// The destination does not know what was decided. It is never taken back: the destination may
+    /// have activated it and forgotten.
+    pub(crate) fn on_unknown_stage(
+        &mut self,
+        from: ProcessId,
+        part: PartId,
+        stage: StageId,
+        out: &mut Step,
+    ) {
+        let Some(row) = self.image.parts.get(&part) else { return };
+        let decided = matches!(&row.phase, PartPhase::Committed { stage: s, .. } if *s == stage);
+        if !decided || row.destination != from {
+            return;
+        }
+        if let Some(flight) = self.flights.get_mut(&part) {
+            if !flight.alarmed {
+                out.effects.push(Effect::Alarm(part, "the destination lost a staged copy"));
+            }
+            flight.alarmed = true;
+            flight.in_doubt = true;
+            self.timers.set(Timer::Part(part), None);
+        }
+    }
+}
