@@ -20,6 +20,6 @@ mod stall;
 mod views;
 
 pub use auth::Token;
-pub use backend::{Backend, Event, EventKind, NotReady, ProcessBubbles, Topology};
+pub use backend::{Backend, Event, EventKind, ProcessBubbles, Topology};
 pub use problem::status_of;
 pub use server::{AdminListener, AdminServer, BindError};

@@ -26,7 +26,7 @@ use args::{Args, Command};
 use failure::Failure;
 
 /// Runs the command that the arguments ask for.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     // On bad usage this prints to stderr and exits with 2; on --help and --version, with 0.
     let args = Args::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -1,11 +1,34 @@
-//! Lampyrid.
+//! Processes that agree on who is alive, who coordinates and which process hosts which partition
+//! ("bubble"), and that move live entities between one another exactly once.
+//!
+//! [`Node::start`] starts one inside a host application; the `lampyrid` binary is a thin shell
+//! around the same call. A node gives handles: [`Node::view`] (who is alive), [`Node::registry`]
+//! (what runs where) and [`Node::migration`] (entities and their moves).
 
 #[cfg(feature = "cli")]
 pub mod admin;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod config;
 pub mod links;
 mod node;
+mod storage;
+mod supervision;
 #[cfg(feature = "cli")]
 pub mod workload;
 
-pub use node::{Fatal, Node, StartError};
+pub use lampyrid_membership::{
+    Isolated, Ring, Status, StopReason, View, ViewChange, ViewEvent, ViewHandle, ViewState,
+};
+pub use lampyrid_migration::{
+    Audit, BatchError, EntityError, EntityPage, EntityRecord, EntityStatus, EntityStore, Expected,
+    FAULT_POINTS, MemoryStore, MigrateRequest, MigrationHandle, MovedTo, NewEntities, OpenError,
+    Outcome, Phase, Reason, SagaEntity, SagaReport, SagaState, StatusFilter, StoreError,
+};
+pub use lampyrid_registry::{RegistryError, RegistryHandle, TopologySnapshot};
+pub use lampyrid_wire::{
+    BubbleId, ClusterId, EntityId, Epoch, Incarnation, Member, OwnershipEpoch, ProcessId, SagaId,
+    Term, ViewId,
+};
+pub use node::{BubbleError, Fatal, Node, NotReady, StartError};
+pub use storage::StorageError;

@@ -1,7 +1,5 @@
 //! The `lampyrid` binary: see `lampyrid --help`.
 
-mod cli;
-
 fn main() -> std::process::ExitCode {
-    cli::main()
+    lampyrid::cli::main()
 }

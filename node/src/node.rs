@@ -2,75 +2,200 @@
 
 #[cfg(feature = "cli")]
 mod backend;
+mod boot;
+mod end;
+#[cfg(feature = "cli")]
+pub(crate) mod metrics;
+mod tree;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use lampyrid_membership::{Status, View, ViewHandle, ViewState};
-use lampyrid_wire::{ClusterId, Incarnation, Member, ProcessId, SystemClock};
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use lampyrid_membership::{
+    MembershipMessage, MembershipPort, Status, Subscriber, ViewHandle, limits::LEAVE_LIMIT,
+};
+use lampyrid_migration::{EntityStore, HostStore, MigrationHandle, Storage as StateStorage};
+use lampyrid_registry::RegistryHandle;
+use lampyrid_wire::{BubbleId, Clock, Member};
 
-use crate::config::{ConfigError, NodeConfig};
+pub use self::boot::StartError;
+use self::end::End;
+pub use self::end::Fatal;
+use self::tree::Tree;
+use crate::config::NodeConfig;
+use crate::{Reason, RegistryError};
 
-/// Why a process did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// Its configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// Its cluster address.
-    #[error("cannot listen for other processes: {0}")]
-    Listen(#[from] std::io::Error),
+/// How often a process that is not ready yet looks whether it is.
+const READY_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long a new bubble's registration is waited for; it goes on in the background after that.
+const REGISTER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Why a process is not ready to serve.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    /// Not in a view, or not in touch with its quorum.
+    #[error("the process is not an active member of a view: {0:?}")]
+    Membership(Status),
+    /// The journal is being replayed, or cannot be written and is being opened again.
+    #[error("the journal is being replayed")]
+    Recovering,
+    /// Its bubbles have not been registered yet since it started.
+    #[error("its bubbles are not registered yet")]
+    Unregistered,
 }
 
-/// Why a process ended without having been asked to.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fatal {}
-
-/// A running process.
-#[derive(Debug)]
+/// A running process. Dropping the last handle on it ends it as a crash would: nothing is lost, and
+/// the others find out by themselves. To go politely, [`Node::leave`] and wait for
+/// [`Node::stopped`].
+///
+/// At most one per operating-system process: the substrate's tables are global to it.
 pub struct Node {
-    views: ViewHandle,
-    leaving: watch::Sender<bool>,
-    _listener: TcpListener,
+    clock: Arc<dyn Clock>,
+    view: ViewHandle,
+    port: MembershipPort,
+    registry: RegistryHandle,
+    migration: MigrationHandle,
+    tree: Tree,
+    end: Arc<End>,
+    /// Its bubbles have been registered once.
+    registered: AtomicBool,
+    leaving: AtomicBool,
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Node").field("view", &self.view).finish_non_exhaustive()
+    }
 }
 
 impl Node {
-    /// Starts a process. Returns as soon as its port is bound and its data directory is its own;
-    /// it may be long until [`Node::ready`] resolves.
+    /// Starts a process whose entities' states live in its own data directory (or in memory,
+    /// without one). Returns as soon as its port is bound and its data directory is its own; it may
+    /// be long until [`Node::ready`] resolves. Not cancellation safe: a dropped future may leave
+    /// the data directory in use until the runtime ends.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
-        config.check()?;
-        let listener = TcpListener::bind(config.listen).await?;
-        let me = Member {
-            process: ProcessId::random(),
-            incarnation: Incarnation(1),
-            name: config.name,
-            address: listener.local_addr()?,
-            admin: config.admin_url,
-        };
-        let view = View::first(ClusterId::random(), config.cluster_name, me.clone());
-        let view = Some(Arc::new(view));
-        let state = ViewState { me, status: Status::Active, view, waiting_for: Vec::new() };
-        let views = ViewHandle::new(Arc::new(SystemClock::new()), state);
-        Ok(Self { views, leaving: watch::Sender::new(false), _listener: listener })
+        boot::start(config, StateStorage::Durable).await
+    }
+
+    /// The same with the host's own store of states; ownership stays with the journal.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start_with_store(
+        config: NodeConfig,
+        store: Arc<dyn EntityStore>,
+    ) -> Result<Self, StartError> {
+        boot::start(config, StateStorage::Host(HostStore::new(store))).await
     }
 
     /// This process as it is or wants to be listed.
     #[must_use]
     pub fn member(&self) -> Member {
-        self.views.current().me.clone()
+        self.view.current().me.clone()
     }
 
-    /// Resolves when the process is in a quorum view, recovered and able to write. Cancellation
-    /// safe.
-    pub async fn ready(&self) {}
+    /// Who is alive and who coordinates.
+    #[must_use]
+    pub fn view(&self) -> &ViewHandle {
+        &self.view
+    }
 
-    /// Begins the graceful leave and returns at once; [`Node::stopped`] tells when it is done.
+    /// What runs where.
+    #[must_use]
+    pub fn registry(&self) -> &RegistryHandle {
+        &self.registry
+    }
+
+    /// Entities and their moves.
+    #[must_use]
+    pub fn migration(&self) -> &MigrationHandle {
+        &self.migration
+    }
+
+    /// Calls `subscriber` with the current state, then with every change of view or status, in
+    /// order. It must return at once.
+    pub fn subscribe(&self, subscriber: Subscriber) {
+        self.port.subscribe(subscriber);
+    }
+
+    /// Hosts one more bubble, with a fresh id if none is given: durable here, then registered.
+    ///
+    /// # Errors
+    /// [`BubbleError`].
+    pub async fn create_bubble(&self, id: Option<BubbleId>) -> Result<BubbleId, BubbleError> {
+        let id = self.migration.create_bubble(id).await?;
+        self.register_hosted().await.map(|()| id)
+    }
+
+    /// Hosts a bubble no longer; it must be empty.
+    ///
+    /// # Errors
+    /// [`BubbleError`]; [`Reason::BubbleNotEmpty`] while entities live in it.
+    pub async fn retire_bubble(&self, id: BubbleId) -> Result<(), BubbleError> {
+        self.migration.retire_bubble(id).await?;
+        self.register_hosted().await
+    }
+
+    async fn register_hosted(&self) -> Result<(), BubbleError> {
+        let hosted = self.migration.hosted_bubbles().await?.into_iter().collect();
+        Ok(self.registry.register(hosted, REGISTER_LIMIT).await?)
+    }
+
+    /// Whether the process can serve: in a quorum view, recovered, able to write, registered.
+    ///
+    /// # Errors
+    /// The first thing amiss.
+    pub fn readiness(&self) -> Result<(), NotReady> {
+        match self.view.status() {
+            Status::Active => {}
+            status => return Err(NotReady::Membership(status)),
+        }
+        if !self.tree.migration_runs() {
+            return Err(NotReady::Recovering);
+        }
+        if !self.registered.load(Ordering::Relaxed) {
+            let me = self.view.current().me.process;
+            if self.registry.bubbles_of(me).is_none() {
+                return Err(NotReady::Unregistered);
+            }
+            self.registered.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Resolves when [`Node::readiness`] has nothing amiss. Cancellation safe.
+    pub async fn ready(&self) {
+        while self.readiness().is_err() {
+            self.clock.sleep_until(self.clock.now() + READY_PAUSE).await;
+        }
+    }
+
+    /// Begins the graceful leave and returns at once; [`Node::stopped`] tells when it is done:
+    /// moves are finished or aborted, the leave is announced, everything is durable. Must be
+    /// called within the runtime.
     pub fn leave(&self) {
-        self.leaving.send_replace(true);
+        if self.leaving.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (migration, port) = (self.migration.clone(), self.port.clone());
+        let (end, supervisor) = (Arc::clone(&self.end), self.tree.supervisor());
+        tokio::spawn(async move {
+            if let Ok(false) | Err(_) = migration.prepare_to_leave().await {
+                tracing::warn!("some moves are not over; they go on after the next start");
+            }
+            if let Some(membership) = port.slot().get() {
+                // Whatever the answer: it has waited as long as it should.
+                let limit = Some(LEAVE_LIMIT + Duration::from_secs(1));
+                let _ = membership.call(MembershipMessage::Leave, limit).await;
+            }
+            supervisor.stop(Some("left".to_owned()));
+            end.set(Ok(()));
+        });
     }
 
     /// Resolves when the process has stopped: it has left, or cannot go on. Cancellation safe.
@@ -78,8 +203,26 @@ impl Node {
     /// # Errors
     /// [`Fatal`], if nobody asked it to stop.
     pub async fn stopped(&self) -> Result<(), Fatal> {
-        // The sender lives as long as this node.
-        let _ = self.leaving.subscribe().wait_for(|leaving| *leaving).await;
-        Ok(())
+        let end = self.end.wait().await;
+        self.tree.ended().await;
+        end
     }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.tree.supervisor().stop(Some("dropped".to_owned()));
+    }
+}
+
+/// Why a bubble was not created or retired.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BubbleError {
+    /// Here.
+    #[error(transparent)]
+    Refused(#[from] Reason),
+    /// The change is durable here and not registered yet; it is still being asked for, unless the
+    /// error says that another process hosts the bubble.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
 }

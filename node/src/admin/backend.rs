@@ -2,13 +2,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lampyrid_membership::{Status, ViewHandle};
+use lampyrid_membership::ViewHandle;
 use lampyrid_migration::{
     Audit, BatchError, EntityError, EntityPage, EntityRecord, MigrateRequest, NewEntities, Reason,
     SagaReport, StatusFilter,
 };
 use lampyrid_wire::{BubbleId, EntityId, Epoch, ProcessId, SagaId};
 use tokio::sync::broadcast;
+
+use crate::NotReady;
 
 /// What hosts what, as one process knows it at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,23 +30,6 @@ pub struct ProcessBubbles {
     pub process: ProcessId,
     /// What it hosts; may be empty.
     pub bubbles: Vec<BubbleId>,
-}
-
-/// Why a process is not ready to serve.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotReady {
-    /// Not in a view, or not in touch with its quorum.
-    #[error("the process is not an active member of a view: {0:?}")]
-    Membership(Status),
-    /// The journal is still being replayed.
-    #[error("the journal is being replayed")]
-    Recovering,
-    /// Its bubbles are not registered yet in this view.
-    #[error("its bubbles are not registered yet")]
-    Unregistered,
-    /// The journal cannot be written: no change is durable.
-    #[error("the journal cannot be written")]
-    Journal,
 }
 
 /// What happened, for the event stream.

@@ -39,6 +39,7 @@ impl Metrics {
 }
 
 fn describe() {
+    crate::node::metrics::describe();
     describe_gauge!("lampyrid_view_epoch", "Epoch of the installed view; 0 without one");
     describe_gauge!("lampyrid_view_members", "Members of the installed view");
     describe_gauge!("lampyrid_active", "1 while the process is in touch with a quorum");

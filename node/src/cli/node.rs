@@ -2,9 +2,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lampyrid::admin::AdminListener;
-use lampyrid::config::NodeConfig;
-use lampyrid::{Node, workload};
+use crate::admin::AdminListener;
+use crate::config::NodeConfig;
+use crate::{Node, workload};
 use lampyrid_wire::{Incarnation, Member, ProcessId};
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -194,7 +194,7 @@ fn admin_url(bound: SocketAddr, node: &NodeConfig) -> String {
 
 #[cfg(test)]
 mod tests {
-    use lampyrid::config::Cookie;
+    use crate::config::Cookie;
 
     use super::*;
 

@@ -2,9 +2,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::admin::Token;
+use crate::config::{Bubbles, Cookie, HostPort, MAX_NAME_BYTES, NodeConfig, load_or_generate};
 use clap::ValueEnum;
-use lampyrid::admin::Token;
-use lampyrid::config::{Bubbles, Cookie, HostPort, MAX_NAME_BYTES, NodeConfig, load_or_generate};
 use lampyrid_wire::BubbleId;
 
 use super::duration::Span;

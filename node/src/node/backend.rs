@@ -9,76 +9,88 @@ use lampyrid_migration::{
 };
 use lampyrid_wire::{BubbleId, EntityId, ProcessId, SagaId};
 
-use super::Node;
-use crate::admin::{Backend, NotReady, Topology};
-
-const NONE: EntityError = EntityError { reason: Reason::UnknownEntity, moved_to: None };
+use super::{Node, NotReady, metrics};
+use crate::admin::{Backend, ProcessBubbles, Topology};
 
 #[async_trait]
 impl Backend for Node {
     fn views(&self) -> &ViewHandle {
-        &self.views
+        &self.view
     }
 
     fn topology(&self) -> Topology {
-        Topology::default()
+        let snapshot = self.registry.topology();
+        Topology {
+            epoch: snapshot.epoch,
+            sequence: snapshot.sequence,
+            processes: snapshot
+                .processes
+                .into_iter()
+                .map(|(process, bubbles)| ProcessBubbles { process, bubbles })
+                .collect(),
+        }
     }
 
-    fn find_process(&self, _: BubbleId) -> Option<ProcessId> {
-        None
+    fn find_process(&self, bubble: BubbleId) -> Option<ProcessId> {
+        self.registry.find_process(bubble)
     }
 
     fn readiness(&self) -> Result<(), NotReady> {
-        Ok(())
+        Self::readiness(self)
     }
 
     async fn create(
         &self,
-        _: BubbleId,
-        _: NewEntities,
-        _: Bytes,
+        bubble: BubbleId,
+        new: NewEntities,
+        state: Bytes,
     ) -> Result<Vec<EntityId>, EntityError> {
-        Err(EntityError { reason: Reason::NotHosted, moved_to: None })
+        self.migration.create(bubble, new, state).await
     }
 
-    async fn get(&self, _: EntityId) -> Result<EntityRecord, EntityError> {
-        Err(NONE)
+    async fn get(&self, id: EntityId) -> Result<EntityRecord, EntityError> {
+        self.migration.get(id).await
     }
 
-    async fn put(&self, _: EntityId, _: Bytes) -> Result<EntityRecord, EntityError> {
-        Err(NONE)
+    async fn put(&self, id: EntityId, state: Bytes) -> Result<EntityRecord, EntityError> {
+        self.migration.put(id, state).await
     }
 
-    async fn delete(&self, _: EntityId) -> Result<(), EntityError> {
-        Err(NONE)
+    async fn delete(&self, id: EntityId) -> Result<(), EntityError> {
+        self.migration.delete(id).await.map(|_| ())
     }
 
     async fn list(
         &self,
-        _: StatusFilter,
-        _: Option<EntityId>,
-        _: usize,
+        filter: StatusFilter,
+        after: Option<EntityId>,
+        limit: usize,
     ) -> Result<EntityPage, EntityError> {
-        Ok(EntityPage::default())
+        let page = self.migration.list(filter, after, limit).await;
+        page.map_err(|reason| EntityError { reason, moved_to: None })
     }
 
-    async fn migrate(&self, _: MigrateRequest) -> Result<SagaId, BatchError> {
-        Err(BatchError(Reason::UnknownBubble))
+    async fn migrate(&self, request: MigrateRequest) -> Result<SagaId, BatchError> {
+        self.migration.migrate(request).await
     }
 
-    async fn saga(&self, _: SagaId) -> Result<Option<SagaReport>, Reason> {
-        Ok(None)
+    async fn saga(&self, id: SagaId) -> Result<Option<SagaReport>, Reason> {
+        self.migration.saga(id).await
     }
 
-    async fn wait(&self, _: SagaId, _: Duration) -> Result<Option<SagaReport>, Reason> {
-        Ok(None)
+    async fn wait(&self, id: SagaId, limit: Duration) -> Result<Option<SagaReport>, Reason> {
+        self.migration.wait(id, limit).await
     }
 
     async fn audit(&self) -> Result<Audit, Reason> {
-        Ok(Audit::default())
+        self.migration.audit().await
     }
 
     fn leave(&self) {
         Self::leave(self);
+    }
+
+    fn record_metrics(&self) {
+        metrics::record(&self.tree);
     }
 }

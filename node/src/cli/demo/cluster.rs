@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lampyrid::config::Cookie;
+use crate::config::Cookie;
 use lampyrid_wire::BubbleId;
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -1,0 +1,148 @@
+//! The figures of the parts, as Prometheus is shown them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lampyrid_membership::RefusalReason;
+use lampyrid_migration::Phase;
+use lampyrid_wire::Channel;
+use metrics::{counter, gauge};
+
+use super::tree::Tree;
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+/// Records everything; called for each scrape.
+pub(super) fn record(tree: &Tree) {
+    membership(&tree.counters.membership);
+    registry(&tree.counters.registry);
+    migration(&tree.counters.migration);
+    links(&tree.counters.links);
+    for (child, restarts) in tree.restarts() {
+        counter!("lampyrid_actor_restarts_total", "actor" => child).absolute(restarts);
+    }
+}
+
+/// One concern's traffic with other processes, and its timers. The coordinator and the broadcaster
+/// count with the registry, whose channel they share.
+fn traffic(concern: &'static str, sent: (u64, u64), received: (u64, u64), timers: u64) {
+    for (direction, (messages, bytes)) in [("sent", sent), ("received", received)] {
+        counter!("lampyrid_messages_total", "concern" => concern, "direction" => direction)
+            .absolute(messages);
+        counter!("lampyrid_message_bytes_total", "concern" => concern, "direction" => direction)
+            .absolute(bytes);
+    }
+    counter!("lampyrid_actor_timers_fired_total", "concern" => concern).absolute(timers);
+}
+
+fn membership(counters: &lampyrid_membership::Counters) {
+    let sent = (read(&counters.frames_sent), read(&counters.bytes_sent));
+    let received = (read(&counters.frames_received), read(&counters.bytes_received));
+    traffic("membership", sent, received, read(&counters.timers));
+    counter!("lampyrid_membership_durable_writes_total").absolute(read(&counters.writes));
+    counter!("lampyrid_views_total").absolute(read(&counters.views));
+    let refused = read(&counters.undecodable) + read(&counters.forged);
+    counter!("lampyrid_messages_refused_total", "concern" => "membership").absolute(refused);
+}
+
+fn registry(counters: &lampyrid_registry::Counters) {
+    use lampyrid_registry::Counter;
+    let rows = counters.traffic();
+    let column = |n: usize| rows.iter().map(|(_, row)| row[n]).sum::<u64>();
+    let timers = counters.get(Counter::Alarms);
+    traffic("registry", (column(0), column(1)), (column(2), column(3)), timers);
+    counter!("lampyrid_broadcasts_total").absolute(counters.get(Counter::Broadcasts));
+    counter!("lampyrid_messages_refused_total", "concern" => "registry")
+        .absolute(counters.get(Counter::Malformed));
+    for (name, which) in [
+        ("stale", Counter::Stale),
+        ("duplicate", Counter::Duplicate),
+        ("reordered", Counter::Reordered),
+        ("gap", Counter::Gap),
+        ("late", Counter::Late),
+    ] {
+        counter!("lampyrid_updates_irregular_total", "kind" => name).absolute(counters.get(which));
+    }
+    counter!("lampyrid_clock_skew_warnings_total").absolute(counters.get(Counter::Skew));
+}
+
+fn migration(counters: &lampyrid_migration::MigrationCounters) {
+    let sent = (counters.messages_sent(), counters.bytes_sent());
+    let received = (counters.messages_received(), counters.bytes_received());
+    traffic("migration", sent, received, counters.alarms_fired());
+    counter!("lampyrid_messages_refused_total", "concern" => "migration")
+        .absolute(counters.undecodable());
+    counter!("lampyrid_journal_transactions_total").absolute(counters.transactions());
+    counter!("lampyrid_journal_records_total").absolute(counters.records());
+    counter!("lampyrid_migration_lost_copies_total").absolute(counters.lost_copies());
+    for (name, phase) in
+        [("prepare", Phase::Prepare), ("stage", Phase::Stage), ("activate", Phase::Activate)]
+    {
+        let latency = counters.phase(phase);
+        counter!("lampyrid_migration_phases_total", "phase" => name).absolute(latency.count());
+        gauge!("lampyrid_migration_phase_seconds_sum", "phase" => name)
+            .set(latency.sum().as_secs_f64());
+    }
+}
+
+fn links(counters: &crate::links::LinkCounters) {
+    gauge!("lampyrid_link_sessions").set(read(&counters.sessions) as f64);
+    gauge!("lampyrid_link_handshakes").set(read(&counters.handshakes) as f64);
+    counter!("lampyrid_link_sessions_lost_total").absolute(read(&counters.downs));
+    counter!("lampyrid_link_garbage_total").absolute(read(&counters.garbage));
+    for (direction, bytes) in
+        [("received", &counters.stream_bytes_in), ("sent", &counters.stream_bytes_out)]
+    {
+        counter!("lampyrid_link_bytes_total", "direction" => direction).absolute(read(bytes));
+    }
+    for channel in Channel::ALL {
+        let refused = read(&counters.channel(channel).overloaded);
+        counter!("lampyrid_link_overloaded_total", "channel" => channel.name()).absolute(refused);
+    }
+    for (name, reason) in [
+        ("cookie", RefusalReason::Cookie),
+        ("cluster_name", RefusalReason::ClusterName),
+        ("cluster_id", RefusalReason::ClusterId),
+        ("version", RefusalReason::Version),
+        ("own_id", RefusalReason::OwnId),
+        ("too_many_sessions", RefusalReason::TooManySessions),
+    ] {
+        counter!("lampyrid_link_refusals_total", "reason" => name)
+            .absolute(read(counters.refusals(reason)));
+    }
+}
+
+/// Help texts of what [`record`] records.
+pub(crate) fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge};
+    describe_counter!("lampyrid_messages_total", "Messages exchanged with other processes");
+    describe_counter!("lampyrid_message_bytes_total", Unit::Bytes, "Bytes of these messages");
+    describe_counter!("lampyrid_actor_timers_fired_total", "Timers that fired, by concern");
+    describe_counter!("lampyrid_messages_refused_total", "Messages that made no sense");
+    describe_counter!("lampyrid_actor_restarts_total", "Restarts of supervised actors");
+    describe_counter!("lampyrid_membership_durable_writes_total", "Durable writes of membership");
+    describe_counter!("lampyrid_views_total", "Views that subscribers were told of");
+    describe_counter!("lampyrid_broadcasts_total", "Registry broadcasts made as coordinator");
+    describe_counter!("lampyrid_updates_irregular_total", "Updates out of order, late or stale");
+    describe_counter!("lampyrid_clock_skew_warnings_total", "Wall clocks beyond the tolerance");
+    describe_counter!("lampyrid_journal_transactions_total", "Durable transactions");
+    describe_counter!("lampyrid_journal_records_total", "Records in these transactions");
+    describe_counter!(
+        "lampyrid_migration_lost_copies_total",
+        "Decided moves whose destination lost the copy: look at once"
+    );
+    describe_counter!("lampyrid_migration_phases_total", "Phases of moves that were timed");
+    describe_gauge!(
+        "lampyrid_migration_phase_seconds_sum",
+        Unit::Seconds,
+        "Time these phases took together"
+    );
+    describe_gauge!("lampyrid_link_sessions", "Sessions with other processes");
+    describe_gauge!("lampyrid_link_handshakes", "Handshakes under way");
+    describe_counter!("lampyrid_link_sessions_lost_total", "Sessions that went down");
+    describe_counter!("lampyrid_link_garbage_total", "Connections that were no peers");
+    describe_counter!("lampyrid_link_bytes_total", Unit::Bytes, "Bytes of all sessions");
+    describe_counter!("lampyrid_link_overloaded_total", "Frames refused by a full window");
+    describe_counter!("lampyrid_link_refusals_total", "Handshakes refused, by reason");
+}

@@ -1,0 +1,145 @@
+//! The supervision tree of one process. Everything given to a child outlives it, so that a
+//! restarted child goes on where the one before ended.
+
+use std::sync::Arc;
+
+use lampyrid_coordinator::{
+    BroadcasterActor, BroadcasterArguments, CoordinatorActor, CoordinatorArguments,
+};
+use lampyrid_membership::{MembershipActor, MembershipArguments};
+use lampyrid_migration::{MigrationActor, MigrationArguments, MigrationCounters, MigrationMessage};
+use lampyrid_registry::{RegistryActor, RegistryArguments};
+use lampyrid_wire::{Clock, Slot};
+use ractor::{Actor, ActorCell, ActorStatus, SpawnErr};
+use tokio::sync::watch;
+
+use super::end::{End, Fatal};
+use crate::links::{LinkCounters, LinksHandle};
+use crate::supervision::{
+    ChildSpec, Intensity, RestartCounters, Supervisor, SupervisorArguments, SupervisorMessage,
+    SupervisorRef,
+};
+
+/// The children, by their names in logs and metrics.
+const NAMES: [&str; 6] =
+    ["migration", "links", "membership", "registry", "coordinator", "broadcaster"];
+
+/// The running tree.
+pub(super) struct Tree {
+    supervisor: SupervisorRef,
+    ended: watch::Receiver<bool>,
+    restarts: RestartCounters,
+    migration: Slot<MigrationMessage>,
+    pub(super) counters: Counters,
+}
+
+/// What the parts have done; for the metrics.
+#[derive(Clone, Default)]
+pub(super) struct Counters {
+    pub(super) links: Arc<LinkCounters>,
+    pub(super) membership: Arc<lampyrid_membership::Counters>,
+    pub(super) registry: Arc<lampyrid_registry::Counters>,
+    pub(super) migration: Arc<MigrationCounters>,
+}
+
+/// How to start the children that need the bubbles to be known.
+pub(super) struct Rest {
+    pub(super) links: LinksHandle,
+    pub(super) membership: MembershipArguments,
+    pub(super) registry: RegistryArguments,
+    pub(super) coordinator: CoordinatorArguments,
+    pub(super) broadcaster: BroadcasterArguments,
+}
+
+impl Tree {
+    /// Starts the supervisor with its first child: migration, which replays the journal.
+    pub(super) async fn start(
+        clock: Arc<dyn Clock>,
+        end: Arc<End>,
+        counters: Counters,
+        migration: impl Fn() -> MigrationArguments + Send + Sync + 'static,
+    ) -> Result<Self, SpawnErr> {
+        let restarts = RestartCounters::of(NAMES);
+        let slot = migration().slot;
+        let child = ChildSpec::new(NAMES[0], move |supervisor| {
+            linked(MigrationActor, migration(), supervisor)
+        });
+        let arguments = SupervisorArguments {
+            children: vec![child],
+            intensity: Intensity::default(),
+            clock,
+            counters: restarts.clone(),
+            on_escalate: Arc::new(move |escalation| end.set(Err(Fatal::from(escalation)))),
+        };
+        let (supervisor, running) = Actor::spawn(None, Supervisor, arguments).await?;
+        let (tell, ended) = watch::channel(false);
+        tokio::spawn(async move {
+            // A supervisor that panicked has ended as well.
+            let _ = running.await;
+            tell.send_replace(true);
+        });
+        Ok(Self { supervisor, ended, restarts, migration: slot, counters })
+    }
+
+    /// Starts the other children, in the order in which one needs the other.
+    pub(super) fn add(&self, rest: Rest) {
+        let Rest { links, membership, registry, coordinator, broadcaster } = rest;
+        let children = [
+            ChildSpec::new(NAMES[1], move |supervisor| {
+                let links = links.clone();
+                async move {
+                    links
+                        .spawn_linked(supervisor)
+                        .await
+                        .map_err(|error| SpawnErr::StartupFailed(error.into()))
+                }
+            }),
+            ChildSpec::new(NAMES[2], move |supervisor| {
+                linked(MembershipActor, membership.clone(), supervisor)
+            }),
+            ChildSpec::new(NAMES[3], move |supervisor| {
+                linked(RegistryActor, registry.clone(), supervisor)
+            }),
+            ChildSpec::new(NAMES[4], move |supervisor| {
+                linked(CoordinatorActor, coordinator.clone(), supervisor)
+            }),
+            ChildSpec::new(NAMES[5], move |supervisor| {
+                linked(BroadcasterActor, broadcaster.clone(), supervisor)
+            }),
+        ];
+        for child in children {
+            // A supervisor that has ended already has said why.
+            let _ = self.supervisor.cast(SupervisorMessage::Add(child));
+        }
+    }
+
+    pub(super) fn supervisor(&self) -> SupervisorRef {
+        self.supervisor.clone()
+    }
+
+    /// Resolves once the supervisor, and with it every child, has ended.
+    pub(super) async fn ended(&self) {
+        self.supervisor.stop(Some("the process ends".to_owned()));
+        // The sender gone means the same.
+        let _ = self.ended.clone().wait_for(|ended| *ended).await;
+    }
+
+    /// True while the migration actor runs: it has replayed its journal and can write it.
+    pub(super) fn migration_runs(&self) -> bool {
+        self.migration.get().is_some_and(|actor| actor.get_status() == ActorStatus::Running)
+    }
+
+    /// Restarts so far, by child.
+    pub(super) fn restarts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.restarts.read()
+    }
+}
+
+async fn linked<A: Actor>(
+    actor: A,
+    arguments: A::Arguments,
+    supervisor: ActorCell,
+) -> Result<ActorCell, SpawnErr> {
+    let (actor, _) = Actor::spawn_linked(None, actor, arguments, supervisor).await?;
+    Ok(actor.get_cell())
+}

@@ -1,0 +1,8 @@
+//! The data directory: one store file behind identity, acceptor state, journal and entities, and
+//! what stands in for it when there is none.
+
+mod acceptor;
+mod directory;
+
+pub(crate) use directory::Storage;
+pub use directory::StorageError;

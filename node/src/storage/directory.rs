@@ -1,0 +1,105 @@
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use lampyrid_membership::{AcceptorStore, AcceptorStoreError, MemoryStore};
+use lampyrid_migration::{JournalSource, OpenError, open_database};
+
+use super::acceptor::ProcessTable;
+
+/// The one file of a data directory that matters.
+const STORE_FILE: &str = "lampyrid.redb";
+
+/// Why a data directory cannot be used. It was left as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// It cannot be made.
+    #[error("the data directory {} cannot be made: {source}", path.display())]
+    Directory {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The store in it is in use, damaged, or not to be read or written.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// A row of the process itself in the store is damaged or not to be read or written.
+    #[error("{}: {source}", path.display())]
+    Process {
+        /// The store.
+        path: PathBuf,
+        /// What is wrong.
+        source: AcceptorStoreError,
+    },
+}
+
+/// Everything that outlives the process, or pretends to.
+#[derive(Clone)]
+pub(crate) struct Storage {
+    /// Where membership keeps identity and acceptor state.
+    pub(crate) acceptor: Arc<dyn AcceptorStore>,
+    /// Where migration keeps entities and sagas.
+    pub(crate) journal: JournalSource,
+    table: Option<(PathBuf, ProcessTable)>,
+}
+
+impl Storage {
+    /// Opens a data directory, making it if need be (for its owner only), or stands in for one.
+    /// Blocks for as long as it takes to verify the store.
+    pub(crate) fn open(data_dir: Option<&Path>) -> Result<Self, StorageError> {
+        let Some(directory) = data_dir else {
+            let acceptor = Arc::new(MemoryStore::new());
+            return Ok(Self { acceptor, journal: JournalSource::memory(), table: None });
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|source| StorageError::Directory { path: directory.to_owned(), source })?;
+        let path = directory.join(STORE_FILE);
+        let database = open_database(&path)?;
+        let table = ProcessTable::new(Arc::clone(&database));
+        table.verify().map_err(|source| StorageError::Process { path: path.clone(), source })?;
+        Ok(Self {
+            acceptor: Arc::new(table.clone()),
+            journal: JournalSource::database(database),
+            table: Some((path, table)),
+        })
+    }
+
+    /// The cluster port chosen at an earlier start.
+    pub(crate) fn port(&self) -> Result<Option<u16>, StorageError> {
+        self.ask(|table| table.port()).map(Option::flatten)
+    }
+
+    /// Remembers the chosen port.
+    pub(crate) fn set_port(&self, port: u16) -> Result<(), StorageError> {
+        self.ask(|table| table.set_port(port)).map(|_| ())
+    }
+
+    /// True once the bubbles of the first start exist.
+    pub(crate) fn has_bubbles(&self) -> Result<bool, StorageError> {
+        Ok(self.ask(ProcessTable::has_bubbles)?.unwrap_or(false))
+    }
+
+    /// They do.
+    pub(crate) fn set_has_bubbles(&self) -> Result<(), StorageError> {
+        self.ask(ProcessTable::set_has_bubbles).map(|_| ())
+    }
+
+    /// The error of a failed write or read of the process's own rows.
+    pub(crate) fn fault(&self, source: AcceptorStoreError) -> StorageError {
+        let path = self.table.as_ref().map(|(path, _)| path.clone()).unwrap_or_default();
+        StorageError::Process { path, source }
+    }
+
+    fn ask<T>(
+        &self,
+        question: impl FnOnce(&ProcessTable) -> Result<T, AcceptorStoreError>,
+    ) -> Result<Option<T>, StorageError> {
+        let Some((_, table)) = &self.table else { return Ok(None) };
+        question(table).map(Some).map_err(|source| self.fault(source))
+    }
+}

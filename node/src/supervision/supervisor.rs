@@ -1,0 +1,270 @@
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lampyrid_wire::Clock;
+use ractor::{
+    Actor, ActorCell, ActorId, ActorProcessingErr, ActorRef, Message, SpawnErr, SupervisionEvent,
+};
+
+use super::intensity::{Intensity, Verdict};
+
+type Spawned = Pin<Box<dyn Future<Output = Result<ActorCell, SpawnErr>> + Send>>;
+
+/// How to start one child; called again for every restart.
+pub(crate) struct ChildSpec {
+    name: &'static str,
+    spawn: Box<dyn Fn(ActorCell) -> Spawned + Send + Sync>,
+}
+
+impl ChildSpec {
+    /// A child of that name, started by `spawn`, which links it to the cell it is given.
+    pub(crate) fn new<F, Spawning>(name: &'static str, spawn: F) -> Self
+    where
+        F: Fn(ActorCell) -> Spawning + Send + Sync + 'static,
+        Spawning: Future<Output = Result<ActorCell, SpawnErr>> + Send + 'static,
+    {
+        Self { name, spawn: Box::new(move |supervisor| Box::pin(spawn(supervisor))) }
+    }
+}
+
+/// Restarts so far, by child; for the metrics.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct RestartCounters(Arc<BTreeMap<&'static str, AtomicU64>>);
+
+impl RestartCounters {
+    /// Counters for these children.
+    pub(crate) fn of(names: impl IntoIterator<Item = &'static str>) -> Self {
+        Self(Arc::new(names.into_iter().map(|name| (name, AtomicU64::new(0))).collect()))
+    }
+
+    fn count(&self, name: &str) {
+        if let Some(counter) = self.0.get(name) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The counts.
+    pub(crate) fn read(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(name, count)| (*name, count.load(Ordering::Relaxed)))
+    }
+}
+
+/// A restart storm: restarting does not help any more.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("`{child}` keeps failing, restarting it does not help: {reason}")]
+pub(crate) struct Escalation {
+    /// The child that failed last.
+    pub(crate) child: &'static str,
+    /// Why it failed.
+    pub(crate) reason: String,
+}
+
+/// What the supervisor starts with.
+pub(crate) struct SupervisorArguments {
+    /// The children, in the order in which they are started.
+    pub(crate) children: Vec<ChildSpec>,
+    /// When to give up.
+    pub(crate) intensity: Intensity,
+    /// The time of restarts.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Where restarts are counted.
+    pub(crate) counters: RestartCounters,
+    /// Called once, when it gives up; then it stops, and its children with it.
+    pub(crate) on_escalate: Arc<dyn Fn(Escalation) + Send + Sync>,
+}
+
+/// What the supervisor is told.
+pub(crate) enum SupervisorMessage {
+    /// One more child, started after those before.
+    Add(ChildSpec),
+    /// The pause before a restart is over.
+    Start(usize),
+}
+
+// Never sent to another process.
+impl Message for SupervisorMessage {}
+
+/// The running supervisor.
+pub(crate) type SupervisorRef = ActorRef<SupervisorMessage>;
+
+/// Starts its children in order and each of them again when it fails or ends; stopping it stops
+/// them all.
+pub(crate) struct Supervisor;
+
+/// Which child runs as which actor.
+pub(crate) struct Running {
+    arguments: SupervisorArguments,
+    actors: BTreeMap<ActorId, usize>,
+}
+
+impl Running {
+    async fn start(&mut self, child: usize, myself: &SupervisorRef) {
+        let spec = &self.arguments.children[child];
+        match (spec.spawn)(myself.get_cell()).await {
+            Ok(actor) => {
+                self.actors.insert(actor.get_id(), child);
+            }
+            Err(error) => self.failed(child, error.to_string(), myself),
+        }
+    }
+
+    fn failed(&mut self, child: usize, reason: String, myself: &SupervisorRef) {
+        let name = self.arguments.children[child].name;
+        let clock = Arc::clone(&self.arguments.clock);
+        match self.arguments.intensity.failed(clock.now()) {
+            Verdict::RestartAfter(pause) => {
+                tracing::warn!(child = name, reason, ?pause, "an actor failed; it is restarted");
+                self.arguments.counters.count(name);
+                let myself = myself.clone();
+                let deadline = clock.now() + pause;
+                tokio::spawn(async move {
+                    if !pause.is_zero() {
+                        clock.sleep_until(deadline).await;
+                    }
+                    // The supervisor gone meanwhile means that nothing is to be started.
+                    let _ = myself.cast(SupervisorMessage::Start(child));
+                });
+            }
+            Verdict::Escalate => {
+                tracing::error!(child = name, reason, "a restart storm; giving up");
+                (self.arguments.on_escalate)(Escalation { child: name, reason });
+                myself.stop(Some(format!("restart storm of {name}")));
+            }
+        }
+    }
+}
+
+impl Actor for Supervisor {
+    type Msg = SupervisorMessage;
+    type State = Running;
+    type Arguments = SupervisorArguments;
+
+    async fn pre_start(
+        &self,
+        _myself: SupervisorRef,
+        arguments: SupervisorArguments,
+    ) -> Result<Running, ActorProcessingErr> {
+        Ok(Running { arguments, actors: BTreeMap::new() })
+    }
+
+    async fn post_start(
+        &self,
+        myself: SupervisorRef,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        for child in 0..running.arguments.children.len() {
+            running.start(child, &myself).await;
+        }
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: SupervisorRef,
+        message: SupervisorMessage,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        let child = match message {
+            SupervisorMessage::Add(spec) => {
+                running.arguments.children.push(spec);
+                running.arguments.children.len() - 1
+            }
+            SupervisorMessage::Start(child) => child,
+        };
+        running.start(child, &myself).await;
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: SupervisorRef,
+        event: SupervisionEvent,
+        running: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        let (actor, reason) = match event {
+            SupervisionEvent::ActorTerminated(actor, _, reason) => {
+                (actor, reason.unwrap_or_else(|| "it ended".to_owned()))
+            }
+            SupervisionEvent::ActorFailed(actor, error) => (actor, error.to_string()),
+            _ => return Ok(()),
+        };
+        if let Some(child) = running.actors.remove(&actor.get_id()) {
+            running.failed(child, reason, &myself);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lampyrid_wire::{Slot, SystemClock};
+    use tokio::sync::mpsc;
+
+    struct Fragile(mpsc::UnboundedSender<()>, Slot<Blow>);
+
+    struct Blow(bool);
+    impl Message for Blow {}
+
+    impl Actor for Fragile {
+        type Msg = Blow;
+        type State = ();
+        type Arguments = ();
+
+        async fn pre_start(
+            &self,
+            myself: ActorRef<Blow>,
+            (): (),
+        ) -> Result<(), ActorProcessingErr> {
+            self.1.fill(myself);
+            self.0.send(())?;
+            Ok(())
+        }
+
+        async fn handle(
+            &self,
+            _: ActorRef<Blow>,
+            Blow(panics): Blow,
+            (): &mut (),
+        ) -> Result<(), ActorProcessingErr> {
+            assert!(!panics, "a panic");
+            Err("an error".into())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_child_is_started_again_until_it_becomes_a_storm() {
+        let (started, mut starts) = mpsc::unbounded_channel();
+        let (escalated, mut escalations) = mpsc::unbounded_channel();
+        let slot = Slot::new();
+        let counters = RestartCounters::of(["fragile"]);
+        let child = slot.clone();
+        let arguments = SupervisorArguments {
+            children: vec![ChildSpec::new("fragile", move |supervisor| {
+                let actor = Fragile(started.clone(), child.clone());
+                async move {
+                    let (actor, _) = Actor::spawn_linked(None, actor, (), supervisor).await?;
+                    Ok(actor.get_cell())
+                }
+            })],
+            intensity: Intensity::of(3),
+            clock: Arc::new(SystemClock::new()),
+            counters: counters.clone(),
+            on_escalate: Arc::new(move |escalation| {
+                let _ = escalated.send(escalation);
+            }),
+        };
+        let (_, ended) = Actor::spawn(None, Supervisor, arguments).await.unwrap();
+        for panics in [true, false, true, false] {
+            starts.recv().await.unwrap();
+            slot.cast(Blow(panics)).unwrap();
+        }
+        let escalation = escalations.recv().await.unwrap();
+        assert_eq!((escalation.child, escalation.reason.as_str()), ("fragile", "an error"));
+        ended.await.unwrap();
+        assert_eq!(counters.read().collect::<Vec<_>>(), [("fragile", 3)]);
+    }
+}
