@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lampyrid_coordinator::{
@@ -227,7 +227,8 @@ struct Parts {
     view: ViewHandle,
     port: MembershipPort,
     end: Arc<End>,
-    gateway: Gateway,
+    /// Where registry frames go; known once the registry is, before the links run.
+    gateway: Arc<OnceLock<Gateway>>,
     migration_slot: Slot<MigrationMessage>,
     /// Without those of the links, which come with their handle.
     counters: Counters,
@@ -260,12 +261,7 @@ impl Parts {
             clock,
             port: MembershipPort::new(),
             end: Arc::new(End::new()),
-            gateway: Gateway {
-                registry: Slot::new(),
-                coordinator: Slot::new(),
-                broadcaster: Slot::new(),
-                counters: Arc::clone(&counters.registry),
-            },
+            gateway: Arc::default(),
             migration_slot: Slot::new(),
             counters,
             refusals: Arc::default(),
@@ -316,13 +312,13 @@ impl Parts {
             }
             port.link(event);
         };
-        let (port, gateway) = (self.port.clone(), self.gateway.clone());
+        let (port, gateway) = (self.port.clone(), Arc::clone(&self.gateway));
         let migration = self.migration_slot.clone();
         let on_frame = move |channel: Channel, inbound: Inbound| match channel {
             Channel::Membership => port.inbound(inbound),
             Channel::Registry => {
                 let from = inbound.from;
-                if let Err(error) = gateway.receive(inbound) {
+                if let Some(Err(error)) = gateway.get().map(|gateway| gateway.receive(inbound)) {
                     tracing::warn!(%from, %error, "a registry message was dropped");
                 }
             }
@@ -371,8 +367,13 @@ impl Parts {
         migration: &MigrationHandle,
     ) -> Rest {
         let outbound: Arc<dyn Outbound> = Arc::new(links.clone());
-        // The registry's actor is found through its handle.
-        let gateway = Gateway { registry: registry.slot().clone(), ..self.gateway.clone() };
+        let gateway = Gateway {
+            registry: registry.slot().clone(),
+            coordinator: Slot::new(),
+            broadcaster: Slot::new(),
+            counters: Arc::clone(&self.counters.registry),
+        };
+        let gateway = self.gateway.get_or_init(|| gateway).clone();
         let forward = gateway.clone();
         self.port.subscribe(Arc::new(move |event: ViewEvent| forward_view(&forward, &event)));
         let post =
