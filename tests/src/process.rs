@@ -46,7 +46,7 @@ impl Options {
 #[derive(Debug)]
 pub struct NodeProcess {
     child: Child,
-    events: Receiver<String>,
+    events: Mutex<Receiver<String>>,
     stderr: Arc<Mutex<String>>,
     /// The `listening` line.
     pub listening: Value,
@@ -74,7 +74,7 @@ impl NodeProcess {
                     serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
                 assert_eq!(listening["event"], "listening", "{line}");
                 let admin = Admin::new(listening["admin"].as_str().expect("an admin URL"));
-                Ok(Self { child, events, stderr, listening, admin })
+                Ok(Self { child, events: Mutex::new(events), stderr, listening, admin })
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let status = child.wait().expect("the child can be waited for");
@@ -91,7 +91,8 @@ impl NodeProcess {
 
     /// Waits for the `ready` line.
     pub fn wait_ready(&self) -> Value {
-        let line = self.events.recv_timeout(PATIENCE).unwrap_or_else(|error| {
+        let events = self.events.lock().expect("no reader panicked");
+        let line = events.recv_timeout(PATIENCE).unwrap_or_else(|error| {
             panic!("no `ready` line ({error}); stderr:\n{}", self.stderr())
         });
         let event: Value = serde_json::from_str(&line).expect("a JSON line");
