@@ -37,7 +37,8 @@ pub use counters::{LATENCY_BOUNDS_MICROS, LatencyHistogram, MigrationCounters};
 pub use fault::FAULT_POINTS;
 pub use handle::{Directory, MigrationHandle};
 pub use journal::{
-    Database, Journal, JournalError, JournalSource, MemoryJournal, OpenError, open_database,
+    Database, Journal, JournalError, JournalSource, MemoryJournal, OpenError, begin_durable,
+    open_database,
 };
 pub use limits::Limits;
 pub use message::{DoubtAnswer, Message, PartId, Snapshot};

@@ -75,7 +75,7 @@ pub enum ConfigError {
     /// Listening beyond loopback in the clear was not asked for.
     #[error(
         "{address} is not a loopback address and links are not encrypted: anyone on the way could \
-         read and change them; allow-insecure-bind says that this network is trusted"
+         read and change them; --allow-insecure-bind says that this network is trusted"
     )]
     InsecureBind {
         /// The address.

@@ -35,7 +35,7 @@ impl Journal for Database {
                 writes.push(raw);
             }
         }
-        let transaction = self.database.begin_write().map_err(store)?;
+        let transaction = begin_durable(&self.database).map_err(store)?;
         for (name, writes) in TABLES.iter().zip(&tables).filter(|(_, writes)| !writes.is_empty()) {
             let mut table = transaction.open_table(Raw::new(name)).map_err(store)?;
             for write in writes {
@@ -49,6 +49,21 @@ impl Journal for Database {
         }
         transaction.commit().map_err(store)
     }
+}
+
+/// Begins a write of which a killed process leaves either all or nothing, and never less than what
+/// was acknowledged: two-phase, with the state of the allocator in the commit. A one-phase commit
+/// whose newest pages were damaged later would be taken for one that a crash cut short, and be
+/// rolled back in silence when the store is opened after a kill.
+///
+/// # Errors
+/// The store's.
+pub fn begin_durable(
+    database: &redb::Database,
+) -> Result<redb::WriteTransaction, redb::TransactionError> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    Ok(transaction)
 }
 
 /// Reads and verifies every row.

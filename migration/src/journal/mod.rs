@@ -11,7 +11,7 @@ mod writer;
 
 use std::sync::{Arc, Mutex};
 
-pub use database::Database;
+pub use database::{Database, begin_durable};
 pub use memory::MemoryJournal;
 pub use open::{OpenError, open_database};
 pub(crate) use writer::{Report, Writer};

@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use lampyrid_membership::{AcceptorState, AcceptorStore, AcceptorStoreError};
+use lampyrid_migration::begin_durable;
 use lampyrid_wire::{decode, encode};
 use redb::{Database, ReadableDatabase, TableDefinition, TableError};
 use serde::Serialize;
@@ -80,7 +81,7 @@ impl ProcessTable {
             reason: error.to_string(),
         };
         let packed = pack(key, value).map_err(|error| failed(&error))?;
-        let transaction = self.0.begin_write().map_err(|error| failed(&error))?;
+        let transaction = begin_durable(&self.0).map_err(|error| failed(&error))?;
         {
             let mut table = transaction.open_table(TABLE).map_err(|error| failed(&error))?;
             table.insert(key, packed.as_slice()).map_err(|error| failed(&error))?;
