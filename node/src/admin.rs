@@ -17,6 +17,7 @@ mod requests;
 mod routes;
 mod server;
 mod stall;
+mod unread;
 mod views;
 
 pub use auth::Token;

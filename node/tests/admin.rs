@@ -11,7 +11,7 @@ use lampyrid_membership::Status;
 use lampyrid_migration::{EntityStatus, MovedTo, Phase, Reason};
 use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId};
 use serde_json::json;
-use support::{Server, raw};
+use support::{Server, raw, send_then_read};
 
 const HERE: BubbleId = BubbleId::from_u128(0xb1);
 const ELSEWHERE: BubbleId = BubbleId::from_u128(0xb2);
@@ -128,6 +128,12 @@ async fn migrations_answer_at_once_or_with_outcomes() {
         .problem(404, "unknown_saga");
     let audit = server.get("/v1/audit").await.ok(200);
     assert_eq!(audit["migrated"]["committed"], 1);
+    assert!(moved.get("phase").is_none());
+    server.fake.put_entity(3, HERE, EntityStatus::Active);
+    server.fake.abort_moves(Reason::Timeout(Phase::Stage));
+    let slow = json!({ "entities": [EntityId::from_u128(3)], "to": ELSEWHERE, "wait_ms": 1 });
+    let slow = server.post("/v1/migrations", &slow).await.ok(200)["entities"][0].clone();
+    assert_eq!((&slow["reason"], &slow["phase"]), (&json!("timeout"), &json!("stage")));
 }
 
 #[tokio::test]
@@ -195,6 +201,8 @@ async fn malformed_requests_are_told_what_is_wrong() {
     let twice = format!("{0} {0}", json!({ "bubble": HERE, "state": 1 }));
     server.send("POST", at, &twice).await.problem(400, "malformed_json");
     server.send("POST", at, "[]").await.problem(400, "invalid_request");
+    let problem = server.send("POST", at, "\"x\"").await.problem(400, "invalid_request");
+    assert!(problem["detail"].as_str().unwrap().contains("expected an object"), "{problem}");
     let expect = async |path: &str, body: serde_json::Value, word: &str| {
         let problem = server.post(path, &body).await.problem(400, "invalid_request");
         assert!(problem["detail"].as_str().unwrap().contains(word), "{problem}");
@@ -246,6 +254,47 @@ async fn limits_are_refused_by_name() {
     let problem = server.send("POST", "/v1/entities", &huge).await.problem(413, "too_large");
     assert_eq!(problem["limit"], "body");
     server.get("/healthz").await.ok(200);
+}
+
+/// Many clients read nothing before they have sent everything; the refusal must reach them.
+#[tokio::test]
+async fn a_client_that_sends_all_before_it_reads_gets_to_read_the_refusal() {
+    let server = Server::start(Some("s3cret")).await;
+    let body = "x".repeat(20 * 1024 * 1024);
+    let length = body.len();
+    let rest = format!("content-length: {length}\r\nconnection: close\r\n\r\n{body}");
+    let post = |path: &str, token: &str| {
+        let head = format!("POST {path} HTTP/1.1\r\nhost: h\r\nauthorization: Bearer {token}\r\n");
+        send_then_read(server.address, format!("{head}{rest}"))
+    };
+    post("/v1/entities", "s3cret").await.problem(413, "too_large");
+    post("/v1/entities", "another").await.problem(401, "unauthorized");
+    post("/v1/nowhere", "s3cret").await.problem(404, "unknown_route");
+    post("/v1/view", "s3cret").await.problem(405, "method_not_allowed");
+    // A body without an announced length is cut off where it becomes too long.
+    let chunk = format!("100000\r\n{}\r\n", "x".repeat(1 << 20)).repeat(12);
+    let head = "POST /v1/entities HTTP/1.1\r\nhost: h\r\nauthorization: Bearer s3cret\r\n";
+    let head = format!("{head}transfer-encoding: chunked\r\nconnection: close\r\n\r\n");
+    let answer = send_then_read(server.address, format!("{head}{chunk}0\r\n\r\n")).await;
+    answer.problem(413, "too_large");
+}
+
+/// One that waits to be told to go on is not made to send what is refused.
+#[tokio::test]
+async fn a_client_that_asks_first_is_refused_at_once() {
+    let server = Server::start(None).await;
+    let head = "POST /v1/entities HTTP/1.1\r\nhost: h\r\ncontent-length: 99999999\r\n";
+    let answer = raw(server.address, &format!("{head}expect: 100-continue\r\n\r\n")).await;
+    answer.problem(413, "too_large");
+}
+
+#[tokio::test]
+async fn a_problem_says_first_what_it_is() {
+    let server = Server::start(None).await;
+    let answer = server.get(&entity(1)).await;
+    answer.problem(404, "unknown_entity");
+    let start = r#"{"type":"unknown_entity","code":"unknown_entity","title":"#;
+    assert!(answer.body.starts_with(start), "{}", answer.body);
 }
 
 #[tokio::test]

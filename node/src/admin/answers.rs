@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use lampyrid_migration::{EntityPage, EntityRecord, EntityStatus, Outcome, SagaReport, SagaState};
+use lampyrid_migration::{
+    EntityPage, EntityRecord, EntityStatus, Outcome, Phase, Reason, SagaReport, SagaState,
+};
 use lampyrid_wire::{
     BubbleId, ClusterId, EntityId, Epoch, Incarnation, OwnershipEpoch, ProcessId, SagaId,
 };
@@ -131,6 +133,9 @@ struct OutcomeAnswer {
     outcome: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    /// Of a timeout: what was not answered in time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phase: Option<Phase>,
     #[serde(skip_serializing_if = "Option::is_none")]
     epoch: Option<OwnershipEpoch>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,8 +150,12 @@ impl SagaAnswer {
                 Outcome::Committed { epoch } => ("committed", None, Some(*epoch)),
                 Outcome::Aborted { reason } => ("aborted", Some(reason.code()), None),
             };
+            let phase = match &entity.outcome {
+                Outcome::Aborted { reason: Reason::Timeout(phase) } => Some(*phase),
+                _ => None,
+            };
             let latency_ms = entity.latency.map(milliseconds);
-            OutcomeAnswer { id: entity.id, outcome, reason, epoch, latency_ms }
+            OutcomeAnswer { id: entity.id, outcome, reason, phase, epoch, latency_ms }
         });
         Self {
             saga: report.saga,

@@ -38,6 +38,13 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client may take to send a request's body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The bytes of a refused request's body that are taken in and thrown away, so that its sender gets
+/// to read the refusal.
+pub const MAX_DRAINED_BYTES: usize = 8 * MAX_BODY_BYTES;
+
+/// How long that may take.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long a client may leave an answer unread.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 

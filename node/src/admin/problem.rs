@@ -2,7 +2,21 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lampyrid_migration::{BatchError, EntityError, Reason};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+
+/// What is sent, in the order in which it is documented.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    code: &'a str,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    #[serde(flatten)]
+    members: &'a Map<String, Value>,
+}
 
 /// A refusal as an RFC 9457 problem document.
 #[derive(Debug)]
@@ -151,14 +165,17 @@ impl From<BatchError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let mut document = Map::new();
-        document.insert("type".to_owned(), self.code.into());
-        document.insert("code".to_owned(), self.code.into());
-        document.insert("title".to_owned(), self.title.into());
-        document.insert("status".to_owned(), self.status.as_u16().into());
-        document.insert("detail".to_owned(), self.detail.into());
-        document.extend(self.members);
-        let mut response = Response::new(Body::from(Value::Object(document).to_string()));
+        let document = Document {
+            kind: self.code,
+            code: self.code,
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            members: &self.members,
+        };
+        // Names and values are all text and numbers: there is nothing that cannot be written.
+        let text = serde_json::to_string(&document).unwrap_or_default();
+        let mut response = Response::new(Body::from(text));
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

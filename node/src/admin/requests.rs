@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 /// `POST /v1/entities`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(crate) struct Create {
     pub(crate) bubble: BubbleId,
     #[serde(default)]
@@ -20,7 +20,7 @@ pub(crate) struct Create {
 
 /// `PUT /v1/entities/{id}`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(crate) struct Put {
     pub(crate) state: Box<RawValue>,
 }
@@ -39,7 +39,7 @@ pub(crate) struct List {
 
 /// `POST /v1/migrations`.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(crate) struct Migrate {
     pub(crate) entities: Vec<Wanted>,
     pub(crate) to: BubbleId,

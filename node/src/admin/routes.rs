@@ -15,6 +15,7 @@ use super::auth::{Token, demand_token, refuse_other_origins};
 use super::limits::{MAX_BODY_BYTES_AT_ONCE, MAX_EVENT_STREAMS, REQUEST_TIMEOUT};
 use super::metrics::{Metrics, scrape};
 use super::problem::Problem;
+use super::unread::drain;
 use super::{Backend, entities, events, migrations, process, views};
 
 /// What every handler sees.
@@ -72,6 +73,7 @@ pub(crate) fn router(app: Arc<App>, token: Option<Token>) -> Router {
         .layer(middleware::from_fn(refuse_other_origins))
         .layer(middleware::from_fn_with_state(Arc::new(token), demand_token))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), count))
+        .layer(middleware::from_fn(drain))
         .with_state(app)
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lampyrid::admin::{Backend, Event, EventKind, NotReady, ProcessBubbles, Topology};
+use lampyrid::NotReady;
+use lampyrid::admin::{Backend, Event, EventKind, ProcessBubbles, Topology};
 use lampyrid_membership::{Status, View, ViewHandle, ViewState};
 use lampyrid_migration::{
     Audit, BatchError, EntityError, EntityPage, EntityRecord, EntityStatus, Expected,
@@ -29,6 +30,7 @@ struct State {
     sagas: BTreeMap<SagaId, SagaReport>,
     keys: BTreeMap<String, SagaId>,
     refusal: Option<Reason>,
+    abort: Option<Reason>,
     audit: Audit,
 }
 
@@ -86,6 +88,11 @@ impl Fake {
         self.state().refusal = reason;
     }
 
+    /// Entities stay where they are from now on, and this is why.
+    pub(crate) fn abort_moves(&self, reason: Reason) {
+        self.state().abort = Some(reason);
+    }
+
     pub(crate) fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::SeqCst)
     }
@@ -106,15 +113,16 @@ impl State {
     }
 
     fn step(&mut self, wanted: Expected, to: BubbleId) -> SagaEntity {
-        let outcome = match self.entities.remove(&wanted.id) {
-            Some(record) => {
+        let outcome = match (self.abort.clone(), self.entities.remove(&wanted.id)) {
+            (Some(reason), _) => Outcome::Aborted { reason },
+            (None, Some(record)) => {
                 self.audit.committed += 1;
                 let epoch = record.epoch.next();
                 let process = ProcessId::from_u128(8);
                 self.departed.insert(wanted.id, MovedTo { process, bubble: to, epoch });
                 Outcome::Committed { epoch }
             }
-            None => Outcome::Aborted { reason: Reason::UnknownEntity },
+            (None, None) => Outcome::Aborted { reason: Reason::UnknownEntity },
         };
         SagaEntity { id: wanted.id, outcome, latency: Some(Duration::from_micros(1_500)) }
     }

@@ -93,6 +93,22 @@ pub(crate) async fn raw(address: SocketAddr, text: &str) -> Answer {
         let _ = tokio::join!(write.write_all(text.as_bytes()), read.read_to_end(&mut bytes));
     };
     timeout(PATIENCE, exchange).await.unwrap();
+    answer(bytes)
+}
+
+/// The same for a client that reads nothing before everything is sent.
+pub(crate) async fn send_then_read(address: SocketAddr, text: String) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut bytes = Vec::new();
+    let exchange = async {
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream.read_to_end(&mut bytes).await.unwrap();
+    };
+    timeout(PATIENCE, exchange).await.unwrap();
+    answer(bytes)
+}
+
+fn answer(bytes: Vec<u8>) -> Answer {
     let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
