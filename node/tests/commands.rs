@@ -85,6 +85,8 @@ fn bad_usage_and_configuration_exit_with_2() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "name = \"a\"\nbubbles = \"many\"\n").unwrap();
     let path = file.path().to_str().unwrap();
+    refused(&["node", "--config", "/nonexistent"], 2, "--config");
+    refused(&["node", "--bubbles", "-1"], 2, "--bubbles");
     refused(&["node", "--config", path], 2, &format!("{path}:2: bubbles"));
 }
 
@@ -118,6 +120,10 @@ fn a_node_says_two_lines_answers_the_commands_and_leaves() {
     assert_eq!(status["view"]["self"], ready["id"]);
     assert_eq!(run(&["status", "--data-dir", dir]).status.code(), Some(0));
     assert_eq!(run(&["audit", "--data-dir", dir]).status.code(), Some(0));
+    let url = ready["admin"].as_str().unwrap();
+    let twice = run(&["audit", "--admin", url, "--admin", &format!("{url}/")]);
+    let shown = String::from_utf8(twice.stdout).unwrap();
+    assert!(shown.starts_with("processes   1\n"), "one process by two URLs: {shown}");
     let id = "00000000-0000-0000-0000-000000000001";
     refused(&["migrate", "--to", id, id, "--data-dir", dir], 1, "unknown_bubble");
 

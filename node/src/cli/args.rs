@@ -32,13 +32,13 @@ pub(crate) enum Command {
 #[command(after_help = "Example:\n  lampyrid demo --nodes 5 --entities 10000 --duration 30s")]
 pub(crate) struct DemoArgs {
     /// Processes to start, at least 3
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(3..=32))]
+    #[arg(long, default_value_t = 3, allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(3..=32))]
     pub(crate) nodes: u16,
     /// Bubbles that each process hosts
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, default_value_t = 2, allow_negative_numbers = true, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) bubbles: u16,
     /// Entities in all
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 1_000, allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) entities: u32,
     /// How long the entities move
     #[arg(long, default_value = "15s")]
@@ -186,5 +186,9 @@ mod tests {
     fn a_demo_of_two_is_refused() {
         assert!(Args::try_parse_from(["lampyrid", "demo", "--nodes", "2"]).is_err());
         assert!(Args::try_parse_from(["lampyrid", "demo", "--nodes", "3"]).is_ok());
+        for flag in ["--nodes", "--bubbles", "--entities"] {
+            let error = Args::try_parse_from(["lampyrid", "demo", flag, "-1"]).unwrap_err();
+            assert!(error.to_string().contains(flag), "{error}");
+        }
     }
 }

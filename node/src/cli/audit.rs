@@ -39,11 +39,11 @@ async fn clients(args: &AuditArgs) -> Result<Vec<Client>, Failure> {
     let token = args.admin_token_file.as_deref().map(target::token).transpose()?;
     let usage = |source: &str, detail: String| Failure::usage(format!("{source}: {detail}"));
     if !args.admin.is_empty() {
-        let urls = args.admin.iter().collect::<BTreeSet<_>>();
-        return urls
-            .into_iter()
+        let given = args.admin.iter();
+        let clients: Result<Vec<_>, _> = given
             .map(|url| Client::new(url, token.clone()).map_err(|e| usage("--admin", e)))
             .collect();
+        return distinct(clients?).await;
     }
     let (url, source) = target::find_url(None, args.data_dir.as_deref())?;
     let first = Client::new(&url, token).map_err(|detail| usage(&source, detail))?;
@@ -63,6 +63,19 @@ async fn clients(args: &AuditArgs) -> Result<Vec<Client>, Failure> {
         return Err(Failure::failed(format!("{url}: the process is in no view")));
     }
     Ok(clients)
+}
+
+/// One client for each process: by two URLs all its entities would seem to be there twice.
+async fn distinct(clients: Vec<Client>) -> Result<Vec<Client>, Failure> {
+    let mut seen = BTreeSet::new();
+    let mut kept = Vec::new();
+    for client in clients {
+        let view: View = client.get("/v1/view").await?;
+        if seen.insert(view.me) {
+            kept.push(client);
+        }
+    }
+    Ok(kept)
 }
 
 fn read_ids(path: &Path) -> Result<BTreeSet<EntityId>, Failure> {

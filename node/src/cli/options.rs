@@ -83,7 +83,7 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
     /// Bubbles to create on the first start [default: 1]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     bubbles: Option<String>,
     /// A bubble of this id to create on the first start; repeatable, in place of --bubbles
     #[arg(long, value_name = "UUID")]
@@ -108,7 +108,7 @@ pub(crate) struct NodeArgs {
     #[arg(long, value_name = "WORKLOAD")]
     workload: Option<String>,
     /// Local entities that cross into a random other bubble each second [default: 10]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     drift_rate: Option<String>,
     /// What to log to stderr, such as `info` or `lampyrid=debug` [env: LAMPYRID_LOG, RUST_LOG]
     /// [default: info]
@@ -167,8 +167,14 @@ impl NodeArgs {
         &self,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<NodeOptions, Failure> {
-        let file = self.config.clone().or_else(|| variable("LAMPYRID_CONFIG").map(PathBuf::from));
-        let settings = Settings::load(SETTINGS, self.flags(), &variable, file.as_deref())?;
+        let named = variable("LAMPYRID_CONFIG").filter(|text| !text.is_empty());
+        let file = match (&self.config, named) {
+            (Some(path), _) => Some((path.clone(), "--config")),
+            (None, Some(path)) => Some((PathBuf::from(path), "LAMPYRID_CONFIG")),
+            (None, None) => None,
+        };
+        let file = file.as_ref().map(|(path, source)| (path.as_path(), *source));
+        let settings = Settings::load(SETTINGS, self.flags(), &variable, file)?;
         for key in ["tls-cert", "tls-key", "tls-ca"] {
             if settings.source(key).is_some() {
                 let detail = "TLS between processes comes in a later version";
@@ -463,6 +469,11 @@ mod tests {
         refused(&["--log-format", "xml"], &[], "--log-format: `xml`");
         refused(&["--name", ""], &[], "--name: ");
         refused(&["--cookie-file", "/nonexistent"], &[], "--cookie-file: /nonexistent: ");
+        refused(&[], &[("LAMPYRID_COOKIE", "short")], "LAMPYRID_COOKIE: a shared secret has 8 to");
+        refused(&["--config", "/nonexistent"], &[], "--config: /nonexistent: ");
+        refused(&[], &[("LAMPYRID_CONFIG", "/nonexistent")], "LAMPYRID_CONFIG: /nonexistent: ");
+        refused(&["--bubbles", "-1"], &[], "--bubbles: `-1`");
+        refused(&["--drift-rate", "-1"], &[], "--drift-rate: `-1`");
         refused(&["--admin-token-file", "/nonexistent"], &[], "--admin-token-file: /nonexistent");
     }
 

@@ -52,16 +52,19 @@ pub(crate) type Flag = (&'static str, Vec<String>);
 
 impl Settings {
     /// Lays the three sources over each other. `known` lists every setting; `variable` reads the
-    /// environment.
+    /// environment; `file` comes with the flag or variable that names it.
     pub(crate) fn load(
         known: &[(&'static str, Kind)],
         flags: Vec<Flag>,
         variable: impl Fn(&str) -> Option<String>,
-        file: Option<&Path>,
+        file: Option<(&Path, &str)>,
     ) -> Result<Self, Failure> {
         let mut settings = Self::default();
-        if let Some(path) = file {
-            settings.read_file(known, path)?;
+        if let Some((path, source)) = file {
+            let text = std::fs::read_to_string(path).map_err(|error| {
+                Failure::usage(format!("{source}: {}: {error}", path.display()))
+            })?;
+            settings.read_file(known, path, &text)?;
         }
         for &(key, kind) in known {
             let name = format!("LAMPYRID_{}", key.replace('-', "_").to_ascii_uppercase());
@@ -80,12 +83,15 @@ impl Settings {
         Ok(settings)
     }
 
-    fn read_file(&mut self, known: &[(&'static str, Kind)], path: &Path) -> Result<(), Failure> {
+    fn read_file(
+        &mut self,
+        known: &[(&'static str, Kind)],
+        path: &Path,
+        text: &str,
+    ) -> Result<(), Failure> {
         let shown = path.display();
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Failure::usage(format!("{shown}: {error}")))?;
         let line_at = |byte: usize| 1 + text.bytes().take(byte).filter(|&b| b == b'\n').count();
-        let table = DeTable::parse(&text).map_err(|error| {
+        let table = DeTable::parse(text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_at(span.start));
             Failure::usage(format!("{shown}:{line}: {}", error.message()))
         })?;
@@ -202,7 +208,7 @@ mod tests {
         let find = |name: &str| {
             variables.iter().find(|(key, _)| *key == name).map(|(_, text)| (*text).to_owned())
         };
-        Settings::load(KNOWN, flags, find, file.map(|_| place.path()))
+        Settings::load(KNOWN, flags, find, file.map(|_| (place.path(), "--config")))
     }
 
     fn error(result: Result<impl Sized, Failure>) -> String {
@@ -245,7 +251,7 @@ mod tests {
             error(load(vec![], &[], Some("name = ['a']\n"))).contains(":1: name: it takes one")
         );
         let path = Path::new("/nonexistent/lampyrid.toml");
-        let missing = Settings::load(KNOWN, vec![], |_| None, Some(path));
-        assert!(error(missing).starts_with("/nonexistent/lampyrid.toml: "));
+        let missing = Settings::load(KNOWN, vec![], |_| None, Some((path, "--config")));
+        assert!(error(missing).starts_with("--config: /nonexistent/lampyrid.toml: "));
     }
 }

@@ -3,6 +3,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 
+use crate::links::limits::MIN_COOKIE_BYTES;
+
 /// The longest shared secret, in bytes.
 pub const MAX_COOKIE_BYTES: usize = 1_024;
 
@@ -16,8 +18,8 @@ pub struct Cookie(Vec<u8>);
 /// Why a secret is no good.
 #[derive(Debug, thiserror::Error)]
 pub enum CookieError {
-    /// Nothing, or too much.
-    #[error("a shared secret has 1 to {MAX_COOKIE_BYTES} bytes, not {bytes}")]
+    /// Too little to resist guessing, or too much.
+    #[error("a shared secret has {MIN_COOKIE_BYTES} to {MAX_COOKIE_BYTES} bytes, not {bytes}")]
     Length {
         /// How long it is.
         bytes: usize,
@@ -41,7 +43,7 @@ impl Cookie {
     pub fn new(secret: &[u8]) -> Result<Self, CookieError> {
         let secret = secret.trim_ascii();
         match secret.len() {
-            1..=MAX_COOKIE_BYTES => Ok(Self(secret.to_vec())),
+            MIN_COOKIE_BYTES..=MAX_COOKIE_BYTES => Ok(Self(secret.to_vec())),
             bytes => Err(CookieError::Length { bytes }),
         }
     }
@@ -118,10 +120,11 @@ mod tests {
 
     #[test]
     fn a_secret_is_trimmed_bounded_and_never_shown() {
-        let cookie = Cookie::new(b" hush\n").unwrap();
-        assert_eq!(cookie.as_bytes(), b"hush");
+        let cookie = Cookie::new(b" hush-hush\n").unwrap();
+        assert_eq!(cookie.as_bytes(), b"hush-hush");
         assert_eq!(format!("{cookie:?}"), "Cookie(..)");
         assert!(matches!(Cookie::new(b" \n"), Err(CookieError::Length { bytes: 0 })));
+        assert!(Cookie::new(&[b'x'; MIN_COOKIE_BYTES - 1]).is_err());
         assert!(Cookie::new(&[b'x'; MAX_COOKIE_BYTES + 1]).is_err());
     }
 
