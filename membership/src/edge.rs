@@ -4,7 +4,7 @@ use std::time::Duration;
 use crate::ProbeOutcome;
 use crate::limits::{
     CONNECT_LIMIT, EDGE_LIMIT, EDGE_LIMIT_CEILING, FIRST_CONTACT, FRESH_PROBE_LIMIT, LATE,
-    PROBE_EVERY, RETURN_LIMIT,
+    LOOK_AGAIN, PROBE_EVERY, RETURN_LIMIT,
 };
 
 /// Probes of which the answer is still awaited, at most; older ones are given up.
@@ -62,6 +62,8 @@ pub struct EdgeCore {
     next_probe: Duration,
     /// The session has to be back by then.
     back_by: Option<Duration>,
+    /// When to connect once more while it has not come back.
+    look_again: Option<Duration>,
     /// A probe from that number on has to be answered by then.
     fresh: Option<(u64, Duration)>,
     smoothed: Duration,
@@ -82,6 +84,7 @@ impl EdgeCore {
             heard: now,
             next_probe: now,
             back_by: None,
+            look_again: None,
             fresh: None,
             smoothed: Duration::ZERO,
             variation: Duration::ZERO,
@@ -106,6 +109,7 @@ impl EdgeCore {
                 self.linked = true;
                 self.heard = now;
                 self.back_by = None;
+                self.look_again = None;
                 self.in_flight.clear();
                 self.find(Verdict::Healthy, out);
                 self.probe(now, out);
@@ -136,7 +140,8 @@ impl EdgeCore {
         let silent = (self.linked && !self.is_down()).then(|| self.heard + self.limit());
         let probe = self.linked.then_some(self.next_probe);
         let back = if self.is_down() { None } else { self.back_by };
-        [silent, probe, back, self.fresh.map(|(_, by)| by)].into_iter().flatten().min()
+        let again = if self.is_down() { None } else { self.look_again };
+        [silent, probe, back, again, self.fresh.map(|(_, by)| by)].into_iter().flatten().min()
     }
 
     /// The smoothed round trip to the subject.
@@ -188,6 +193,7 @@ impl EdgeCore {
     fn down(&mut self, now: Duration, out: &mut Vec<EdgeOutput>) {
         self.linked = false;
         self.fresh = None;
+        self.look_again = None;
         if !self.is_down() {
             // In case the connect never reports.
             self.back_by = Some(now + CONNECT_LIMIT + RETURN_LIMIT);
@@ -203,7 +209,12 @@ impl EdgeCore {
         match outcome {
             ProbeOutcome::Refused => self.find(Verdict::Lost, out),
             ProbeOutcome::Accepted | ProbeOutcome::NoAnswer if never_met => {}
-            ProbeOutcome::Accepted => self.back_by = Some(now + RETURN_LIMIT),
+            ProbeOutcome::Accepted => {
+                // A dying process may lose its session a moment before its listening socket.
+                let limit = now + RETURN_LIMIT;
+                self.back_by = Some(self.back_by.map_or(limit, |by| by.min(limit)));
+                self.look_again = Some(now + LOOK_AGAIN);
+            }
             ProbeOutcome::NoAnswer => self.find(Verdict::Lost, out),
         }
     }
@@ -237,6 +248,10 @@ impl EdgeCore {
         }
         if !self.linked && !self.is_down() && self.back_by.is_some_and(|by| now >= by) {
             self.find(Verdict::Lost, out);
+        }
+        if !self.linked && !self.is_down() && self.look_again.is_some_and(|at| now >= at) {
+            self.look_again = None;
+            out.push(EdgeOutput::Connect(CONNECT_LIMIT));
         }
         if self.linked && now >= self.next_probe {
             self.probe(now, out);
@@ -297,6 +312,19 @@ mod tests {
             edge.step(10, EdgeInput::Connected(ProbeOutcome::Refused)),
             [EdgeOutput::Verdict(Verdict::Lost)]
         );
+    }
+
+    #[test]
+    fn a_listening_socket_that_dies_after_the_session_costs_one_more_look() {
+        let mut edge = Edge::linked();
+        edge.step(1, EdgeInput::Answer(1));
+        edge.step(100, EdgeInput::Down);
+        edge.step(101, EdgeInput::Connected(ProbeOutcome::Accepted));
+        assert_eq!(edge.core.deadline(), Some(ms(101) + LOOK_AGAIN));
+        assert_eq!(edge.step(121, EdgeInput::Wake), [EdgeOutput::Connect(CONNECT_LIMIT)]);
+        let refused = edge.step(122, EdgeInput::Connected(ProbeOutcome::Refused));
+        assert_eq!(refused, [EdgeOutput::Verdict(Verdict::Lost)]);
+        assert_eq!(edge.core.deadline(), None);
     }
 
     #[test]

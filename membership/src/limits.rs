@@ -40,6 +40,9 @@ pub const CONNECT_LIMIT: Duration = Duration::from_millis(300);
 /// What a subject whose address still accepts has to return as a live session.
 pub const RETURN_LIMIT: Duration = Duration::from_millis(300);
 
+/// The pause between two connects to such an address: one that refuses by then is dead after all.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
 /// What a member without a session has, from the moment it is observed, to be reached at all.
 pub const FIRST_CONTACT: Duration = Duration::from_millis(2_000);
 

@@ -19,7 +19,10 @@ pub(crate) enum LogFormat {
 
 /// Logs to stderr from now on.
 pub(crate) fn start(filter: &str, format: LogFormat, source: &str) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(filter)
+    // The substrate warns whenever a session ends and prints whole frames at debug: nobody who did
+    // not name it wants that.
+    let quiet = if filter.contains("ractor") { "" } else { ",ractor=error,ractor_cluster=error" };
+    let filter = EnvFilter::try_new(format!("{filter}{quiet}"))
         .map_err(|error| Failure::usage(format!("{source}: `{filter}`: {error}")))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
