@@ -6,6 +6,8 @@ mod boot;
 mod end;
 #[cfg(feature = "cli")]
 pub(crate) mod metrics;
+#[cfg(test)]
+mod tests;
 mod tree;
 
 use std::sync::Arc;
@@ -24,10 +26,14 @@ use self::end::End;
 pub use self::end::Fatal;
 use self::tree::Tree;
 use crate::config::NodeConfig;
+use crate::storage::Lease;
 use crate::{Reason, RegistryError};
 
 /// How often a process that is not ready yet looks whether it is.
 const READY_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long the journal's thread has to let go of the store after the actors have ended.
+const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How long a new bubble's registration is waited for; it goes on in the background after that.
 const REGISTER_LIMIT: Duration = Duration::from_secs(10);
@@ -59,6 +65,7 @@ pub struct Node {
     migration: MigrationHandle,
     tree: Tree,
     end: Arc<End>,
+    lease: Lease,
     /// Its bubbles have been registered once.
     registered: AtomicBool,
     leaving: AtomicBool,
@@ -198,13 +205,18 @@ impl Node {
         });
     }
 
-    /// Resolves when the process has stopped: it has left, or cannot go on. Cancellation safe.
+    /// Resolves when the process has stopped and let go of its data directory: it has left, or
+    /// cannot go on. Cancellation safe.
     ///
     /// # Errors
     /// [`Fatal`], if nobody asked it to stop.
     pub async fn stopped(&self) -> Result<(), Fatal> {
         let end = self.end.wait().await;
         self.tree.ended().await;
+        let until = self.clock.now() + RELEASE_LIMIT;
+        while !self.lease.is_over() && self.clock.now() < until {
+            self.clock.sleep_until(self.clock.now() + READY_PAUSE).await;
+        }
         end
     }
 }

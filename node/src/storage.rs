@@ -4,5 +4,5 @@
 mod acceptor;
 mod directory;
 
-pub(crate) use directory::Storage;
 pub use directory::StorageError;
+pub(crate) use directory::{Lease, Storage};

@@ -132,6 +132,7 @@ pub(super) async fn start(config: NodeConfig, states: StateStorage) -> Result<No
         migration,
         tree,
         end,
+        lease: storage.lease(),
         registered: AtomicBool::new(false),
         leaving: AtomicBool::new(false),
     })

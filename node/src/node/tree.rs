@@ -129,6 +129,11 @@ impl Tree {
         self.migration.get().is_some_and(|actor| actor.get_status() == ActorStatus::Running)
     }
 
+    #[cfg(test)]
+    pub(super) fn migration_slot(&self) -> Slot<MigrationMessage> {
+        self.migration.clone()
+    }
+
     /// Restarts so far, by child.
     pub(super) fn restarts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         self.restarts.read()

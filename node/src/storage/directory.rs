@@ -1,10 +1,11 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use lampyrid_membership::{AcceptorStore, AcceptorStoreError, MemoryStore};
 use lampyrid_migration::{JournalSource, OpenError, open_database};
+use redb::Database;
 
 use super::acceptor::ProcessTable;
 
@@ -43,15 +44,37 @@ pub(crate) struct Storage {
     /// Where migration keeps entities and sagas.
     pub(crate) journal: JournalSource,
     table: Option<(PathBuf, ProcessTable)>,
+    lease: Lease,
+}
+
+/// Tells whether a data directory is still in use by this process.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lease(Option<Weak<Database>>);
+
+impl Lease {
+    /// True once everything that had the store open is gone.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.as_ref().is_none_or(|store| store.strong_count() == 0)
+    }
 }
 
 impl Storage {
+    /// Outlives the storage itself.
+    pub(crate) fn lease(&self) -> Lease {
+        self.lease.clone()
+    }
+
     /// Opens a data directory, making it if need be (for its owner only), or stands in for one.
     /// Blocks for as long as it takes to verify the store.
     pub(crate) fn open(data_dir: Option<&Path>) -> Result<Self, StorageError> {
         let Some(directory) = data_dir else {
             let acceptor = Arc::new(MemoryStore::new());
-            return Ok(Self { acceptor, journal: JournalSource::memory(), table: None });
+            return Ok(Self {
+                acceptor,
+                journal: JournalSource::memory(),
+                table: None,
+                lease: Lease(None),
+            });
         };
         DirBuilder::new()
             .recursive(true)
@@ -60,12 +83,14 @@ impl Storage {
             .map_err(|source| StorageError::Directory { path: directory.to_owned(), source })?;
         let path = directory.join(STORE_FILE);
         let database = open_database(&path)?;
+        let lease = Lease(Some(Arc::downgrade(&database)));
         let table = ProcessTable::new(Arc::clone(&database));
         table.verify().map_err(|source| StorageError::Process { path: path.clone(), source })?;
         Ok(Self {
             acceptor: Arc::new(table.clone()),
             journal: JournalSource::database(database),
             table: Some((path, table)),
+            lease,
         })
     }
 

@@ -3,6 +3,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use lampyrid_wire::Clock;
 use ractor::{
@@ -10,6 +11,9 @@ use ractor::{
 };
 
 use super::intensity::{Intensity, Verdict};
+
+/// How long the children have to end when the supervisor is stopped.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 type Spawned = Pin<Box<dyn Future<Output = Result<ActorCell, SpawnErr>> + Send>>;
 
@@ -175,6 +179,16 @@ impl Actor for Supervisor {
             SupervisorMessage::Start(child) => child,
         };
         running.start(child, &myself).await;
+        Ok(())
+    }
+
+    async fn post_stop(
+        &self,
+        myself: SupervisorRef,
+        _: &mut Running,
+    ) -> Result<(), ActorProcessingErr> {
+        // What they are at comes to its end; whoever does not end in time is killed after this.
+        myself.get_cell().stop_children_and_wait(None, Some(STOP_LIMIT)).await;
         Ok(())
     }
 
