@@ -6,6 +6,7 @@ mod boot;
 mod end;
 #[cfg(feature = "cli")]
 pub(crate) mod metrics;
+mod parts;
 #[cfg(test)]
 mod tests;
 mod tree;

@@ -1,7 +1,8 @@
 //! The supervision tree of one process. Everything given to a child outlives it, so that a
 //! restarted child goes on where the one before ended.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use lampyrid_coordinator::{
     BroadcasterActor, BroadcasterArguments, CoordinatorActor, CoordinatorArguments,
@@ -9,7 +10,7 @@ use lampyrid_coordinator::{
 use lampyrid_membership::{MembershipActor, MembershipArguments};
 use lampyrid_migration::{MigrationActor, MigrationArguments, MigrationCounters, MigrationMessage};
 use lampyrid_registry::{RegistryActor, RegistryArguments};
-use lampyrid_wire::{Clock, Slot};
+use lampyrid_wire::{BubbleId, Clock, ProcessId, Slot};
 use ractor::{Actor, ActorCell, ActorStatus, SpawnErr};
 use tokio::sync::watch;
 
@@ -42,6 +43,20 @@ pub(super) struct Counters {
     pub(super) migration: Arc<MigrationCounters>,
 }
 
+/// Bubbles of this process that other processes host. Outlives the actor that is told of them.
+#[derive(Clone, Default)]
+pub(super) struct Claims(Arc<Mutex<BTreeMap<BubbleId, ProcessId>>>);
+
+impl Claims {
+    pub(super) fn add(&self, bubble: BubbleId, by: ProcessId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(bubble, by);
+    }
+
+    fn all(&self) -> BTreeMap<BubbleId, ProcessId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// How to start the children that need the bubbles to be known.
 pub(super) struct Rest {
     pub(super) links: LinksHandle,
@@ -54,20 +69,32 @@ pub(super) struct Rest {
 impl Tree {
     /// Starts the supervisor with its first child: migration, which replays the journal.
     pub(super) async fn start(
-        clock: Arc<dyn Clock>,
-        end: Arc<End>,
+        clock: &Arc<dyn Clock>,
+        end: &Arc<End>,
         counters: Counters,
+        claims: Claims,
         migration: impl Fn() -> MigrationArguments + Send + Sync + 'static,
     ) -> Result<Self, SpawnErr> {
         let restarts = RestartCounters::of(NAMES);
         let slot = migration().slot;
+        let end = Arc::clone(end);
+        let told = slot.clone();
         let child = ChildSpec::new(NAMES[0], move |supervisor| {
-            linked(MigrationActor, migration(), supervisor)
+            let spawning = linked(MigrationActor, migration(), supervisor);
+            let (claims, told) = (claims.clone(), told.clone());
+            async move {
+                let actor = spawning.await?;
+                for (bubble, by) in claims.all() {
+                    // An actor that has failed again is told again after its next start.
+                    let _ = told.cast(MigrationMessage::BubbleClaimed(bubble, by));
+                }
+                Ok(actor)
+            }
         });
         let arguments = SupervisorArguments {
             children: vec![child],
             intensity: Intensity::default(),
-            clock,
+            clock: Arc::clone(clock),
             counters: restarts.clone(),
             on_escalate: Arc::new(move |escalation| end.set(Err(Fatal::from(escalation)))),
         };
