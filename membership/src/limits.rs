@@ -86,11 +86,16 @@ pub const WAITING_EXPIRES: Duration = Duration::from_millis(3_500);
 /// A leaver goes after this, agreed or not.
 pub const LEAVE_LIMIT: Duration = Duration::from_millis(5_000);
 
+/// How long the last member that leaves stays for its last answers to arrive: two repeats of who
+/// asks for them.
+pub const LINGER: Duration = Duration::from_millis(200);
+
 const _: () = {
     assert!(PROBE_EVERY.as_millis() * 4 <= EDGE_LIMIT.as_millis());
     assert!(PULSE.as_millis() + LATE.as_millis() < HOLD.as_millis());
     assert!(HOLD.as_millis() <= EDGE_LIMIT.as_millis());
     assert!(EDGE_LIMIT.as_millis() + PROBE_EVERY.as_millis() <= 1_500);
+    assert!(LINGER.as_millis() > 3 * REPEAT_FIRST.as_millis());
     assert!(WAITING_EXPIRES.as_millis() > 3 * REPEAT_LAST.as_millis());
 };
 

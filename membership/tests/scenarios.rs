@@ -15,7 +15,12 @@ fn ms(milliseconds: u64) -> Duration {
 
 /// A formed cluster, left alone for a while.
 fn formed(seed: u64, processes: usize) -> Sim {
-    let mut sim = Sim::new(Plan { processes, ..Plan::of_seed(seed) });
+    formed_by(Plan { processes, ..Plan::of_seed(seed) })
+}
+
+fn formed_by(plan: Plan) -> Sim {
+    let processes = plan.processes;
+    let mut sim = Sim::new(plan);
     for process in 0..processes {
         sim.boot(process).unwrap();
     }
@@ -195,5 +200,25 @@ fn a_leaver_is_gone_at_once_and_all_may_leave_together() {
         // They come back as after a loss of power.
         (0..3).for_each(|at| sim.boot(at).unwrap());
         sim.until_converged().unwrap();
+    }
+}
+
+/// The decided view may list but one of those who leave, which leaves as well: it goes only when
+/// the others have seen that it has the view.
+#[test]
+fn when_all_leave_at_once_nobody_waits_out_the_limit() {
+    for seed in 0..SEEDS {
+        for size in 2..=5 {
+            // As over real links: nothing is lost while a session stands.
+            let plan = Plan { processes: size, loss: 0, stragglers: 0, ..Plan::of_seed(seed) };
+            let mut sim = formed_by(plan);
+            for at in 0..size {
+                sim.leave(at).unwrap();
+                sim.run_until(sim.now() + ms(seed % 4)).unwrap();
+            }
+            sim.run_until(sim.now() + ms(1_500)).unwrap();
+            let left: Vec<usize> = (0..size).filter(|&at| sim.state(at).is_some()).collect();
+            assert!(left.is_empty(), "seed {seed}, {size} processes: {left:?} still wait");
+        }
     }
 }

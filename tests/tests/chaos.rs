@@ -227,7 +227,7 @@ fn random_kills_freezes_moves_and_writes_lose_and_double_nothing() {
     let seconds = std::env::var("LAMPYRID_CHAOS_SECONDS")
         .map_or(15, |text| text.parse().expect("LAMPYRID_CHAOS_SECONDS is a number"));
     for seed in seeds() {
-        println!(
+        eprintln!(
             "LAMPYRID_CHAOS_SECONDS={seconds} LAMPYRID_CHAOS_SEEDS={seed}..{} \
              cargo test -p lampyrid-tests --test chaos -- --nocapture",
             seed + 1
@@ -235,7 +235,7 @@ fn random_kills_freezes_moves_and_writes_lose_and_double_nothing() {
         let mut chaos = Chaos::start(seed);
         chaos.run(Duration::from_secs(seconds));
         chaos.audit();
-        println!("seed {seed}: {:?}", chaos.done);
+        eprintln!("seed {seed}: {:?}", chaos.done);
         assert!(chaos.done.get("moves").is_some_and(|&moves| moves > 0), "nothing moved");
     }
 }

@@ -212,7 +212,7 @@ fn a_crash_at_any_step_leaves_every_entity_active_exactly_once() {
     let mut stage = Stage::set();
     for point in lampyrid::FAULT_POINTS.iter().filter(|point| point.contains(&filter)) {
         let (story, victim) = Story::of(point);
-        println!("{point}: node {victim} dies in {story:?}");
+        eprintln!("{point}: node {victim} dies in {story:?}");
         match story {
             Story::Entity => stage.entity(point),
             story => stage.run(story, point, victim),

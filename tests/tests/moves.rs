@@ -159,7 +159,7 @@ fn a_deleted_entity_stays_deleted_and_a_frozen_destination_harms_nothing() {
         let answer = cluster.admin(0).migrate(&[&kept], &to_other, 20_000)?;
         (outcome(&answer.body).0 == "committed").then_some(answer)
     });
-    println!("{:?}", moved.0.body);
+    eprintln!("{:?}", moved.0.body);
     cluster.node(1).thaw();
     cluster.wait_agreed();
     cluster.wait_exactly_once(&BTreeSet::from([kept]));

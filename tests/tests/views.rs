@@ -30,7 +30,7 @@ fn a_killed_coordinator_costs_one_epoch_and_comes_back_as_a_higher_incarnation()
     let old = cluster.node(victim).incarnation();
     cluster.kill(victim);
     let (after, took) = cluster.wait_agreed();
-    println!("kill -9 of the coordinator to the agreed view: {took:?}");
+    eprintln!("kill -9 of the coordinator to the agreed view: {took:?}");
     assert_eq!(epoch(&after), epoch(&before) + 1, "one epoch later");
     cluster.restart(victim);
     cluster.wait_agreed();
@@ -52,7 +52,7 @@ fn a_frozen_member_is_removed_and_rejoins_by_itself_having_accepted_nothing() {
     cluster.node(frozen).freeze();
     let others: Vec<usize> = (0..3).filter(|&at| at != frozen).collect();
     let (_, took) = eventually("the others to go on", || cluster.agreed(&others));
-    println!("freeze to the agreed view: {took:?}");
+    eprintln!("freeze to the agreed view: {took:?}");
     // These requests wait in the frozen process's socket and are the first thing it sees when it
     // goes on, before it has heard from anybody.
     let admin = cluster.admin(frozen).with_limit(Duration::from_secs(30));
@@ -139,7 +139,7 @@ fn three_processes_that_lose_power_at_once_heal_with_all_their_entities() {
         cluster.restart(at);
     }
     let (_, took) = cluster.wait_agreed();
-    println!("restart of all three to one view and all bubbles: {took:?}");
+    eprintln!("restart of all three to one view and all bubbles: {took:?}");
     cluster.wait_exactly_once(&expected);
 }
 

@@ -1,13 +1,15 @@
 use std::time::Duration;
 
 use super::{MembershipCore, Output};
-use crate::limits::LEAVE_LIMIT;
+use crate::limits::{LEAVE_LIMIT, LINGER};
 
 /// This process wants to go.
 #[derive(Debug)]
 pub(super) struct Leaving {
     /// It goes then at the latest.
     pub(super) until: Duration,
+    /// It goes then, if nothing comes in between: nothing is left to do.
+    pub(super) lingers: Option<Duration>,
 }
 
 impl MembershipCore {
@@ -16,7 +18,7 @@ impl MembershipCore {
         if self.leaving.is_some() {
             return;
         }
-        self.leaving = Some(Leaving { until: now + LEAVE_LIMIT });
+        self.leaving = Some(Leaving { until: now + LEAVE_LIMIT, lingers: None });
         if let Some(view) = self.durable.view.clone()
             && self.is_member()
         {
@@ -28,19 +30,31 @@ impl MembershipCore {
     /// Goes once a quorum of the view without it has installed that view, if nobody is left who
     /// could agree on one, or when it has waited long enough. Until then it stays an acceptor.
     pub(super) fn go_if_left(&mut self, now: Duration, out: &mut Vec<Output>) {
-        let Some(leaving) = &self.leaving else { return };
+        if self.leaving.is_none() {
+            return;
+        }
+        let member = self.is_member() && (self.has_company() || !self.outside.is_empty());
         let done = match self.view() {
             None => true,
             Some(view) if view.index_of(self.me.process).is_none() => {
                 view.is_quorum(&self.installed_by)
             }
             Some(_) if !self.is_member() => true,
-            // The last ones simply stop, and later recover as after a loss of power.
-            Some(view) => view.members().iter().map(|member| member.process).all(|p| {
-                p == self.me.process || self.cut.leaving().contains(&p) || self.is_down(p)
-            }),
+            // The last ones simply stop, and later recover as after a loss of power; but first
+            // those who left before them may see that this view is installed.
+            Some(view) => {
+                let going =
+                    |p| p == self.me.process || self.cut.leaving().contains(&p) || self.is_down(p);
+                view.members().iter().map(|member| member.process).all(going)
+                    && !self.owed.keys().any(|process| self.sessions.contains_key(process))
+            }
         };
-        if done || now >= leaving.until {
+        let Some(leaving) = &mut self.leaving else { return };
+        // The last answers of a member have to reach those who wait for them.
+        let linger = if member { LINGER } else { Duration::ZERO };
+        let goes = done.then(|| leaving.lingers.unwrap_or(now + linger));
+        leaving.lingers = goes;
+        if goes.is_some_and(|at| now >= at) || now >= leaving.until {
             self.ended = true;
             if let Some(mut state) = self.published.clone() {
                 state.status = crate::Status::Left;

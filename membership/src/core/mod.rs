@@ -169,7 +169,7 @@ impl MembershipCore {
             self.report_deadline(),
             self.telling_deadline(),
             self.join_deadline(),
-            self.leaving.as_ref().map(|leaving| leaving.until),
+            self.leaving.as_ref().map(|leaving| leaving.lingers.unwrap_or(leaving.until)),
         ]
         .into_iter()
         .flatten()
