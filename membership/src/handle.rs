@@ -20,6 +20,17 @@ pub enum Status {
     Left,
 }
 
+impl std::fmt::Display for Status {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Joining => "joining",
+            Self::Active => "active",
+            Self::Isolated => "isolated",
+            Self::Left => "left",
+        })
+    }
+}
+
 /// What a process knows of its cluster at one moment. Immutable: readers get the newest by one
 /// pointer swap, so the view, its coordinator and the registry read against it always agree.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -43,7 +43,7 @@ const REGISTER_LIMIT: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
     /// Not in a view, or not in touch with its quorum.
-    #[error("the process is not an active member of a view: {0:?}")]
+    #[error("the process is {0}, not an active member of a view")]
     Membership(Status),
     /// The journal is being replayed, or cannot be written and is being opened again.
     #[error("the journal is being replayed")]

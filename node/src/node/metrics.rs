@@ -81,7 +81,7 @@ fn migration(counters: &lampyrid_migration::MigrationCounters) {
     {
         let latency = counters.phase(phase);
         counter!("lampyrid_migration_phases_total", "phase" => name).absolute(latency.count());
-        gauge!("lampyrid_migration_phase_seconds_sum", "phase" => name)
+        gauge!("lampyrid_migration_phase_seconds", "phase" => name)
             .set(latency.sum().as_secs_f64());
     }
 }
@@ -134,9 +134,9 @@ pub(crate) fn describe() {
     );
     describe_counter!("lampyrid_migration_phases_total", "Phases of moves that were timed");
     describe_gauge!(
-        "lampyrid_migration_phase_seconds_sum",
+        "lampyrid_migration_phase_seconds",
         Unit::Seconds,
-        "Time these phases took together"
+        "Time that all phases of moves so far took together"
     );
     describe_gauge!("lampyrid_link_sessions", "Sessions with other processes");
     describe_gauge!("lampyrid_link_handshakes", "Handshakes under way");

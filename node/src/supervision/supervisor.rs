@@ -12,8 +12,8 @@ use ractor::{
 
 use super::intensity::{Intensity, Verdict};
 
-/// How long the children have to end when the supervisor is stopped.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
+/// How long each child has to end when the supervisor is stopped.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
 
 type Spawned = Pin<Box<dyn Future<Output = Result<ActorCell, SpawnErr>> + Send>>;
 
@@ -185,10 +185,19 @@ impl Actor for Supervisor {
     async fn post_stop(
         &self,
         myself: SupervisorRef,
-        _: &mut Running,
+        running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
-        // What they are at comes to its end; whoever does not end in time is killed after this.
-        myself.get_cell().stop_children_and_wait(None, Some(STOP_LIMIT)).await;
+        // In reverse, so that nobody loses what it needs; whoever does not end in time is killed
+        // after this.
+        let mut children = myself.get_children();
+        let place = |child: &ActorCell| running.actors.get(&child.get_id()).copied();
+        children.sort_by_key(|child| std::cmp::Reverse(place(child)));
+        for child in children {
+            let name = place(&child).map_or("?", |place| running.arguments.children[place].name);
+            if child.stop_and_wait(None, Some(STOP_LIMIT)).await.is_err() {
+                tracing::warn!(child = name, "an actor did not end in time; it is killed");
+            }
+        }
         Ok(())
     }
 
