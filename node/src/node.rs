@@ -27,6 +27,7 @@ use self::end::End;
 pub use self::end::Fatal;
 use self::tree::Tree;
 use crate::config::NodeConfig;
+use crate::links::LinkCounters;
 use crate::storage::Lease;
 use crate::{Reason, RegistryError};
 
@@ -181,6 +182,18 @@ impl Node {
         while self.readiness().is_err() {
             self.clock.sleep_until(self.clock.now() + READY_PAUSE).await;
         }
+    }
+
+    /// How often each supervised actor was restarted, by its name in logs and metrics.
+    #[must_use]
+    pub fn restarts(&self) -> Vec<(&'static str, u64)> {
+        self.tree.restarts().collect()
+    }
+
+    /// What the links have done so far.
+    #[must_use]
+    pub fn link_counters(&self) -> &LinkCounters {
+        &self.tree.counters.links
     }
 
     /// Begins the graceful leave and returns at once; [`Node::stopped`] tells when it is done:
