@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use lampyrid_membership::{AcceptorStore, AcceptorStoreError, MemoryStore};
 use lampyrid_migration::{JournalSource, OpenError, open_database};
-use redb::Database;
+use redb::{Database, DatabaseError};
 
 use super::acceptor::ProcessTable;
 
@@ -49,12 +49,15 @@ pub(crate) struct Storage {
 
 /// Tells whether a data directory is still in use by this process.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lease(Option<Weak<Database>>);
+pub(crate) struct Lease(Option<(PathBuf, Weak<Database>)>);
 
 impl Lease {
-    /// True once everything that had the store open is gone.
+    /// True once everything that had the store open is gone and its lock is free. The last owner
+    /// lets go of the lock a moment after it stops counting as one, so the lock is asked as well.
     pub(crate) fn is_over(&self) -> bool {
-        self.0.as_ref().is_none_or(|store| store.strong_count() == 0)
+        let Some((path, store)) = &self.0 else { return true };
+        store.strong_count() == 0
+            && !matches!(Database::open(path), Err(DatabaseError::DatabaseAlreadyOpen))
     }
 }
 
@@ -83,7 +86,7 @@ impl Storage {
             .map_err(|source| StorageError::Directory { path: directory.to_owned(), source })?;
         let path = directory.join(STORE_FILE);
         let database = open_database(&path)?;
-        let lease = Lease(Some(Arc::downgrade(&database)));
+        let lease = Lease(Some((path.clone(), Arc::downgrade(&database))));
         let table = ProcessTable::new(Arc::clone(&database));
         table.verify().map_err(|source| StorageError::Process { path: path.clone(), source })?;
         Ok(Self {
