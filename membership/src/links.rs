@@ -43,6 +43,12 @@ pub enum RefusalReason {
     /// It is ourselves: own id, or own address among the seeds.
     #[error("it is this process itself, or a copy of its data directory")]
     OwnId,
+    /// That life of it was met under another start: somebody runs from a copy of its data
+    /// directory, or the directory was rolled back.
+    #[error(
+        "another start of this very process was met: its data directory was copied or rolled back"
+    )]
+    Twin,
     /// There are as many sessions as allowed.
     #[error("it has no room for another session")]
     TooManySessions,

@@ -251,6 +251,25 @@ fn usage_errors_end_with_2_and_nobody_there_with_3() {
 }
 
 #[test]
+fn a_copy_of_a_data_directory_ends_with_1_and_its_original_goes_on() {
+    let mut cluster = Cluster::start(BINARY, 3);
+    cluster.kill(2);
+    let copy = cluster.path().join("copy");
+    std::fs::create_dir(&copy).expect("writable");
+    for entry in std::fs::read_dir(cluster.data_dir(2)).expect("readable") {
+        let entry = entry.expect("readable");
+        std::fs::copy(entry.path(), copy.join(entry.file_name())).expect("copied");
+    }
+    cluster.restart(2);
+    let (before, _) = cluster.wait_agreed();
+    let (status, text) = refused(&settings(&cluster).data(&copy));
+    assert_eq!(status.code(), Some(1), "{text}");
+    assert!(text.contains("rolled back or copied"), "{text}");
+    let (after, _) = cluster.wait_agreed();
+    assert_eq!(before["id"], after["id"], "no view change came of it");
+}
+
+#[test]
 fn a_node_that_joins_late_waits_for_its_seed() {
     let mut cluster = Cluster::empty(BINARY);
     cluster.add(Options::default());

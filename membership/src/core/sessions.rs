@@ -7,7 +7,7 @@ use lampyrid_wire::{Member, Peer, ProcessId};
 use super::{MembershipCore, Output};
 use crate::limits::MAX_SESSIONS;
 use crate::message::Protocol;
-use crate::{LinkEvent, Status, View};
+use crate::{LinkEvent, RefusalReason, Status, View};
 
 impl MembershipCore {
     pub(super) fn link(&mut self, now: Duration, event: LinkEvent, out: &mut Vec<Output>) {
@@ -25,6 +25,9 @@ impl MembershipCore {
                     self.sessions.remove(&peer.process);
                     self.edge_down(now, peer, out);
                 }
+            }
+            LinkEvent::Refused { reason: RefusalReason::Twin, .. } => {
+                self.stop_rolled_back(self.me.incarnation, out);
             }
             LinkEvent::Refused { .. } => {}
             LinkEvent::OwnId(peer) => {

@@ -46,6 +46,9 @@ pub(crate) struct LinkCore {
     live: BTreeMap<ProcessId, Link>,
     /// Closed sessions that the substrate has not let go of yet.
     closing: BTreeMap<ConnId, (ProcessId, Duration)>,
+    /// The newest life of each process with which there was a session. A start that is none of a
+    /// higher incarnation comes from a copied or rolled-back data directory.
+    lives: BTreeMap<ProcessId, Peer>,
     /// The highest decision heard from each process that arbitrates.
     seen: BTreeMap<ProcessId, (Peer, u64)>,
     targets: Targets,
@@ -64,6 +67,7 @@ impl LinkCore {
             me,
             live: BTreeMap::new(),
             closing: BTreeMap::new(),
+            lives: BTreeMap::new(),
             seen: BTreeMap::new(),
             targets: Targets::new(seed),
             last_conn: 0,
@@ -78,13 +82,18 @@ impl LinkCore {
     /// Whether a peer would be refused, and what to state to it.
     pub(crate) fn consider(&self, peer: &Peer) -> (Option<RefusalReason>, Statement) {
         let live = self.live.get(&peer.process);
-        let refusal = if peer.process == self.me.process {
-            Some(RefusalReason::OwnId)
-        } else if live.is_none() && self.live.len() >= MAX_SESSIONS {
-            Some(RefusalReason::TooManySessions)
-        } else {
-            None
-        };
+        let refusal =
+            if peer.process == self.me.process {
+                Some(RefusalReason::OwnId)
+            } else if self.lives.get(&peer.process).is_some_and(|known| {
+                known.nonce != peer.nonce && peer.incarnation <= known.incarnation
+            }) {
+                Some(RefusalReason::Twin)
+            } else if live.is_none() && self.live.len() >= MAX_SESSIONS {
+                Some(RefusalReason::TooManySessions)
+            } else {
+                None
+            };
         let live = live.filter(|link| link.card.peer == *peer).map(|link| link.decision);
         (refusal, Statement { seen: self.seen_of(peer), live })
     }
@@ -193,6 +202,7 @@ impl LinkCore {
         if let Basis::Theirs(_) = basis {
             self.note_seen(card.peer, decision);
         }
+        self.note_life(card.peer);
         self.last_conn += 1;
         let conn = self.last_conn;
         let link = Link {
@@ -208,6 +218,14 @@ impl LinkCore {
         let displaced = self.live.insert(process, link);
         assert!(displaced.is_none(), "one session per process");
         out.push(Output::Ruling(verdict, Some(conn)));
+    }
+
+    fn note_life(&mut self, peer: Peer) {
+        if self.lives.len() >= MAX_SEEN {
+            let live = &self.live;
+            self.lives.retain(|process, _| live.contains_key(process));
+        }
+        self.lives.insert(peer.process, peer);
     }
 
     fn rule(&mut self, card: &Card, basis: Basis) -> Verdict {

@@ -106,6 +106,7 @@ fn links(counters: &crate::links::LinkCounters) {
         ("cluster_id", RefusalReason::ClusterId),
         ("version", RefusalReason::Version),
         ("own_id", RefusalReason::OwnId),
+        ("twin", RefusalReason::Twin),
         ("too_many_sessions", RefusalReason::TooManySessions),
     ] {
         counter!("lampyrid_link_refusals_total", "reason" => name)

@@ -292,11 +292,28 @@ fn another_life_displaces_and_an_older_one_does_not() {
     let none = Statement::default();
     assert!(matches!(offer(&mut core, peer(2), none), Verdict::Go(_)));
     assert_eq!(offer(&mut core, peer(2), none), Verdict::Duplicate);
-    let restarted = Peer { nonce: BootNonce(10), ..peer(2) };
-    assert!(matches!(offer(&mut core, restarted, none), Verdict::Go(_)));
     let newer = Peer { incarnation: Incarnation(2), ..peer(2) };
     assert!(matches!(offer(&mut core, newer, none), Verdict::Go(_)));
-    assert_eq!(offer(&mut core, restarted, none), Verdict::Duplicate);
+    assert_eq!(offer(&mut core, peer(2), none), Verdict::Duplicate);
+    let restarted = Peer { nonce: BootNonce(10), incarnation: Incarnation(3), ..peer(2) };
+    assert!(matches!(offer(&mut core, restarted, none), Verdict::Go(_)));
+}
+
+/// Every start raises the incarnation, so another start of no higher one runs from a copy.
+#[test]
+fn another_start_of_no_higher_incarnation_is_a_twin_also_when_the_session_is_over() {
+    let mut core = core();
+    let none = Statement::default();
+    let known = Peer { incarnation: Incarnation(5), ..peer(2) };
+    let Verdict::Go(_) = offer(&mut core, known, none) else { panic!() };
+    for incarnation in [4, 5] {
+        let twin = Peer { nonce: BootNonce(10), incarnation: Incarnation(incarnation), ..peer(2) };
+        assert_eq!(offer(&mut core, twin, none), Verdict::Refused(RefusalReason::Twin));
+    }
+    let mut out = Vec::new();
+    core.step(Duration::ZERO, Input::Broken(1, "a test"), &mut out);
+    let twin = Peer { nonce: BootNonce(10), ..known };
+    assert_eq!(offer(&mut core, twin, none), Verdict::Refused(RefusalReason::Twin));
 }
 
 #[test]
