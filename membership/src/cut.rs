@@ -1,65 +1,74 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use lampyrid_wire::ProcessId;
+use serde::{Deserialize, Serialize};
 
-use crate::View;
 use crate::limits::UNSTABLE_PATIENCE;
-
-/// Who observes `subject` in `view`. Everybody else, as long as views are small; the one place
-/// that sparse rings have to change.
-#[must_use]
-pub(crate) fn observers(view: &View, subject: ProcessId) -> Vec<ProcessId> {
-    view.members().iter().map(|member| member.process).filter(|&p| p != subject).collect()
-}
+use crate::{Places, View};
 
 /// Reports from which on a subject of `d` observers is stable.
 #[must_use]
-pub(crate) fn high_mark(d: usize) -> usize {
+pub(crate) const fn high_mark(d: usize) -> usize {
     if d <= 4 { d } else { d - d.div_ceil(10) }
 }
 
 /// Reports from which on a subject of `d` observers is unstable; below it is noise.
 #[must_use]
-pub(crate) fn low_mark(d: usize) -> usize {
+pub(crate) const fn low_mark(d: usize) -> usize {
     // Rounds 0.4 d to the nearest whole.
-    if d <= 1 { d } else { ((4 * d + 5) / 10).max(2) }
+    let rounded = (4 * d + 5) / 10;
+    if d <= 1 {
+        d
+    } else if rounded < 2 {
+        2
+    } else {
+        rounded
+    }
 }
 
 /// Counts reports per distinct observer, for one view (multi-process cut detection as in Rapid,
-/// USENIX ATC 2018).
+/// USENIX ATC 2018). Members are named by their place in it.
 #[derive(Debug, Default)]
 pub(crate) struct Cut {
-    reports: BTreeMap<ProcessId, Observer>,
-    leaving: BTreeSet<ProcessId>,
-    unstable_since: BTreeMap<ProcessId, Duration>,
+    reports: BTreeMap<u16, Observer>,
+    leaving: Places,
+    unstable_since: BTreeMap<u16, Duration>,
 }
 
 #[derive(Debug, Default)]
 struct Observer {
     attempt: u64,
-    down: BTreeSet<ProcessId>,
+    down: BTreeSet<u16>,
+}
+
+/// All reports of a view as they are passed on.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
+pub struct ReportFacts {
+    /// Subjects that observers of the first attempt cannot reach: bit i is the subject's observer i.
+    pub down: Vec<(u16, u16)>,
+    /// Observers of a later attempt: who, which, and all it cannot reach. It replaces all before.
+    pub later: Vec<(u16, u64, Places)>,
+    /// Members that said they leave.
+    pub leaving: Places,
 }
 
 /// What the reports amount to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Members to be removed.
-    pub(crate) stable: BTreeSet<ProcessId>,
-    /// Members in doubt, with the observers that have not reported them.
-    pub(crate) unstable: BTreeMap<ProcessId, Vec<ProcessId>>,
+    pub(crate) stable: Places,
+    /// Members in doubt.
+    pub(crate) unstable: Places,
 }
 
 impl Cut {
     /// Takes an observer's reports: more of the same attempt, or those of a later one in place of
-    /// all before. True if that changed anything. The caller has checked that `observer` is a
-    /// member at its listed incarnation.
+    /// all before. True if that changed anything.
     pub(crate) fn report(
         &mut self,
-        view: &View,
-        observer: ProcessId,
+        observer: u16,
         attempt: u64,
-        down: impl IntoIterator<Item = ProcessId>,
+        down: impl IntoIterator<Item = u16>,
     ) -> bool {
         let known = self.reports.entry(observer).or_default();
         if attempt < known.attempt {
@@ -70,81 +79,137 @@ impl Cut {
             changed = !known.down.is_empty();
             *known = Observer { attempt, down: BTreeSet::new() };
         }
-        for subject in down {
-            if subject != observer && view.index_of(subject).is_some() {
-                changed |= known.down.insert(subject);
-            }
+        for subject in down.into_iter().filter(|&subject| subject != observer) {
+            changed |= known.down.insert(subject);
         }
         changed
     }
 
     /// Notes that a member said it leaves: complete by its own word. True if that is news.
-    pub(crate) fn leave(&mut self, view: &View, process: ProcessId) -> bool {
-        view.index_of(process).is_some() && self.leaving.insert(process)
+    pub(crate) fn leave(&mut self, place: u16) -> bool {
+        self.leaving.insert(place)
     }
 
     /// The members that said they leave.
     #[must_use]
-    pub(crate) fn leaving(&self) -> &BTreeSet<ProcessId> {
+    pub(crate) fn leaving(&self) -> &Places {
         &self.leaving
     }
 
-    /// What `observer` has reported.
+    /// True if that observer reports that subject.
     #[must_use]
-    pub(crate) fn reported_by(&self, observer: ProcessId) -> BTreeSet<ProcessId> {
-        self.reports.get(&observer).map(|known| known.down.clone()).unwrap_or_default()
+    pub(crate) fn reports(&self, observer: u16, subject: u16) -> bool {
+        self.reports.get(&observer).is_some_and(|known| known.down.contains(&subject))
+    }
+
+    /// True if anybody is reported, or leaves.
+    #[must_use]
+    pub(crate) fn is_open(&self) -> bool {
+        !self.leaving.is_empty() || self.reports.values().any(|known| !known.down.is_empty())
+    }
+
+    /// What is known, to be passed on.
+    #[must_use]
+    pub(crate) fn facts(&self, view: &View) -> ReportFacts {
+        let topology = view.topology();
+        let mut down: BTreeMap<u16, u16> = BTreeMap::new();
+        let mut later = Vec::new();
+        for (&observer, known) in &self.reports {
+            if known.attempt > 0 {
+                later.push((observer, known.attempt, known.down.iter().copied().collect()));
+                continue;
+            }
+            for &subject in &known.down {
+                let slot = topology.observers(subject).iter().position(|&it| it == observer);
+                if let Some(slot) = slot {
+                    *down.entry(subject).or_default() |= 1 << slot;
+                }
+            }
+        }
+        ReportFacts { down: down.into_iter().collect(), later, leaving: self.leaving.clone() }
+    }
+
+    /// Takes what somebody knows. Returns whether anything was new, and whether it lacked a later
+    /// attempt that is known here.
+    pub(crate) fn learn(&mut self, view: &View, facts: &ReportFacts) -> (bool, bool) {
+        let topology = view.topology();
+        let (mut news, mut behind) = (false, false);
+        for &(subject, slots) in &facts.down {
+            for (slot, &observer) in topology.observers(subject).iter().enumerate() {
+                if slots >> slot & 1 == 1 {
+                    behind |= self.reports.get(&observer).is_some_and(|known| known.attempt > 0);
+                    news |= self.report(observer, 0, [subject]);
+                }
+            }
+        }
+        for (observer, attempt, down) in &facts.later {
+            if usize::from(*observer) < view.size() && down.fits(view.size()) {
+                behind |= self.reports.get(observer).is_some_and(|known| known.attempt > *attempt);
+                let known = self.reports.get(observer).map_or(0, |known| known.attempt);
+                news |= self.report(*observer, *attempt, down.iter()) || known < *attempt;
+            }
+        }
+        if facts.leaving.fits(view.size()) {
+            news |= self.leaving.join(&facts.leaving);
+        }
+        (news, behind)
     }
 
     /// Counts. `renewed` are the members known to have started again: inside the cut, but to be
     /// replaced rather than removed. A subject that has been unstable for
     /// [`UNSTABLE_PATIENCE`] is left out: by then its other observers have probed it afresh.
+    /// `implied`: observers in the cut count as reporting what they observe.
     pub(crate) fn tally(
         &mut self,
         now: Duration,
         view: &View,
-        renewed: &BTreeSet<ProcessId>,
+        renewed: &Places,
+        implied: bool,
     ) -> Tally {
-        let explicit: BTreeMap<ProcessId, usize> = view
-            .members()
-            .iter()
-            .map(|member| (member.process, self.reporters_of(view, member.process).len()))
-            .collect();
-        let marks = |subject: ProcessId| {
-            let d = observers(view, subject).len();
-            (low_mark(d), high_mark(d))
+        let topology = view.topology();
+        let reported: BTreeSet<u16> =
+            self.reports.values().flat_map(|known| known.down.iter().copied()).collect();
+        let count = |subject: u16, also: &dyn Fn(u16) -> bool| {
+            let all = topology.observers(subject);
+            all.iter().filter(|&&it| self.reports(it, subject) || also(it)).count()
         };
-        let doubted = |subject: ProcessId| {
-            let count = explicit.get(&subject).copied().unwrap_or_default();
-            count > 0 && count >= marks(subject).0
-        };
-        let in_cut: BTreeSet<ProcessId> = view
-            .members()
-            .iter()
-            .map(|member| member.process)
-            .filter(|&p| doubted(p) || self.leaving.contains(&p) || renewed.contains(&p))
+        let doubted: Places = reported
+            .into_iter()
+            .filter(|&subject| {
+                let d = topology.observers(subject).len();
+                d > 0 && count(subject, &|_| false) >= low_mark(d)
+            })
             .collect();
+        let in_cut = |place: u16| {
+            implied
+                && (doubted.contains(place)
+                    || self.leaving.contains(place)
+                    || renewed.contains(place))
+        };
         let mut tally = Tally::default();
-        for &subject in in_cut.iter().filter(|&&subject| doubted(subject)) {
-            if self.leaving.contains(&subject) || renewed.contains(&subject) {
+        for subject in doubted.iter() {
+            if self.leaving.contains(subject) || renewed.contains(subject) {
                 continue;
             }
-            let mut reporters = self.reporters_of(view, subject);
-            let all = observers(view, subject);
-            reporters.extend(all.iter().copied().filter(|observer| in_cut.contains(observer)));
-            if reporters.len() >= marks(subject).1 {
+            let d = topology.observers(subject).len();
+            if count(subject, &in_cut) >= high_mark(d) {
                 tally.stable.insert(subject);
             } else {
-                let silent = all.into_iter().filter(|p| !reporters.contains(p)).collect();
-                tally.unstable.insert(subject, silent);
+                tally.unstable.insert(subject);
             }
         }
-        self.unstable_since.retain(|subject, _| tally.unstable.contains_key(subject));
-        for &subject in tally.unstable.keys() {
+        self.unstable_since.retain(|subject, _| tally.unstable.contains(*subject));
+        for subject in tally.unstable.iter() {
             self.unstable_since.entry(subject).or_insert(now);
         }
-        tally.unstable.retain(|subject, _| {
-            self.unstable_since.get(subject).is_some_and(|&since| now < since + UNSTABLE_PATIENCE)
-        });
+        tally.unstable = tally
+            .unstable
+            .iter()
+            .filter(|subject| {
+                let since = self.unstable_since.get(subject);
+                since.is_some_and(|&since| now < since + UNSTABLE_PATIENCE)
+            })
+            .collect();
         tally
     }
 
@@ -157,30 +222,19 @@ impl Cut {
             .filter(|&end| end > now)
             .min()
     }
-
-    fn reporters_of(&self, view: &View, subject: ProcessId) -> BTreeSet<ProcessId> {
-        observers(view, subject)
-            .into_iter()
-            .filter(|p| self.reports.get(p).is_some_and(|known| known.down.contains(&subject)))
-            .collect()
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use lampyrid_wire::{ClusterId, Incarnation, Member};
+    use lampyrid_wire::{ClusterId, Incarnation, Member, ProcessId};
 
     use super::*;
 
     const NOW: Duration = Duration::ZERO;
 
-    fn p(number: u128) -> ProcessId {
-        ProcessId::from_u128(number)
-    }
-
     fn view(size: u128) -> View {
         let member = |number| Member {
-            process: p(number),
+            process: ProcessId::from_u128(number),
             incarnation: Incarnation(1),
             name: String::new(),
             address: "127.0.0.1:1".parse().unwrap(),
@@ -191,8 +245,12 @@ mod tests {
             .unwrap()
     }
 
+    fn places<const N: usize>(places: [u16; N]) -> Places {
+        places.into_iter().collect()
+    }
+
     fn tally(cut: &mut Cut, view: &View) -> Tally {
-        cut.tally(NOW, view, &BTreeSet::new())
+        cut.tally(NOW, view, &Places::default(), true)
     }
 
     #[test]
@@ -207,33 +265,34 @@ mod tests {
     fn one_broken_link_removes_nobody_and_a_dead_process_is_removed() {
         let view = view(3);
         let mut cut = Cut::default();
-        cut.report(&view, p(1), 1, [p(2)]);
-        cut.report(&view, p(2), 1, [p(1)]);
-        cut.report(&view, p(1), 1, [p(2)]);
+        cut.report(0, 1, [1]);
+        cut.report(1, 1, [0]);
+        cut.report(0, 1, [1]);
         assert_eq!(tally(&mut cut, &view), Tally::default());
-        cut.report(&view, p(3), 1, [p(2)]);
-        assert_eq!(tally(&mut cut, &view).stable, BTreeSet::from([p(2)]));
+        cut.report(2, 1, [1]);
+        assert_eq!(tally(&mut cut, &view).stable, places([1]));
     }
 
     #[test]
     fn two_dead_of_four_report_each_other_implicitly() {
         let view = view(4);
         let mut cut = Cut::default();
-        cut.report(&view, p(1), 1, [p(3), p(4)]);
-        cut.report(&view, p(2), 1, [p(3)]);
-        let before = tally(&mut cut, &view);
-        assert_eq!(before.unstable, BTreeMap::from([(p(3), vec![p(4)])]));
-        cut.report(&view, p(2), 1, [p(4)]);
-        assert_eq!(tally(&mut cut, &view).stable, BTreeSet::from([p(3), p(4)]));
+        cut.report(0, 0, [2, 3]);
+        cut.report(1, 0, [2]);
+        assert_eq!(tally(&mut cut, &view).unstable, places([2]));
+        cut.report(1, 0, [3]);
+        assert_eq!(tally(&mut cut, &view).stable, places([2, 3]));
+        let stuck = cut.tally(NOW, &view, &Places::default(), false);
+        assert!(stuck.stable.is_empty(), "without implied reports nobody is removed");
     }
 
     #[test]
     fn a_later_attempt_takes_back_and_an_earlier_one_counts_no_more() {
         let view = view(2);
         let mut cut = Cut::default();
-        assert!(cut.report(&view, p(1), 5, [p(2)]));
-        assert!(cut.report(&view, p(1), 6, []));
-        assert!(!cut.report(&view, p(1), 5, [p(2)]));
+        assert!(cut.report(0, 5, [1]));
+        assert!(cut.report(0, 6, []));
+        assert!(!cut.report(0, 5, [1]));
         assert_eq!(tally(&mut cut, &view), Tally::default());
     }
 
@@ -241,13 +300,13 @@ mod tests {
     fn a_subject_in_doubt_holds_up_others_for_a_bounded_time() {
         let view = view(5);
         let mut cut = Cut::default();
-        for observer in [1, 2] {
-            cut.report(&view, p(observer), 1, [p(5)]);
+        for observer in [0, 1] {
+            cut.report(observer, 0, [4]);
         }
-        let first = tally(&mut cut, &view);
-        assert_eq!(first.unstable[&p(5)], vec![p(3), p(4)]);
+        assert_eq!(tally(&mut cut, &view).unstable, places([4]));
         assert_eq!(cut.deadline(NOW), Some(UNSTABLE_PATIENCE));
-        assert_eq!(cut.tally(UNSTABLE_PATIENCE, &view, &BTreeSet::new()), Tally::default());
+        let late = cut.tally(UNSTABLE_PATIENCE, &view, &Places::default(), true);
+        assert_eq!(late, Tally::default());
         assert_eq!(cut.deadline(UNSTABLE_PATIENCE), None);
     }
 
@@ -255,11 +314,30 @@ mod tests {
     fn a_leaver_and_a_renewed_member_count_as_observers_but_are_not_removed_for_absence() {
         let view = view(4);
         let mut cut = Cut::default();
-        cut.leave(&view, p(1));
-        cut.report(&view, p(3), 1, [p(4), p(1)]);
-        cut.report(&view, p(1), 1, [p(4)]);
-        let tally = cut.tally(NOW, &view, &BTreeSet::from([p(2)]));
-        assert_eq!(tally.stable, BTreeSet::from([p(4)]));
+        cut.leave(0);
+        cut.report(2, 0, [3, 0]);
+        cut.report(0, 0, [3]);
+        let tally = cut.tally(NOW, &view, &places([1]), true);
+        assert_eq!(tally.stable, places([3]));
         assert!(tally.unstable.is_empty());
+    }
+
+    #[test]
+    fn what_is_passed_on_says_the_same_and_a_later_attempt_takes_back_there_as_well() {
+        let view = view(20);
+        let subject = 7;
+        let observers = view.topology().observers(subject).to_vec();
+        let (mut one, mut other) = (Cut::default(), Cut::default());
+        for &observer in &observers[..9] {
+            one.report(observer, 0, [subject]);
+        }
+        one.leave(3);
+        assert_eq!(other.learn(&view, &one.facts(&view)), (true, false));
+        assert_eq!(tally(&mut other, &view).stable, places([subject]));
+        assert_eq!(other.learn(&view, &one.facts(&view)), (false, false));
+        other.report(observers[0], 4, []);
+        assert_eq!(other.learn(&view, &one.facts(&view)), (false, true));
+        assert_eq!(one.learn(&view, &other.facts(&view)), (true, false));
+        assert_eq!(tally(&mut one, &view).unstable, places([subject]));
     }
 }

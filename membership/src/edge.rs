@@ -7,6 +7,30 @@ use crate::limits::{
     LOOK_AGAIN, PROBE_EVERY, RETURN_LIMIT,
 };
 
+/// How often an edge is probed, and what silence on it is an alert.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pace {
+    /// What lies between two probes.
+    pub every: Duration,
+    /// Silence that is an alert, before it is widened by the round trips seen.
+    pub limit: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { every: PROBE_EVERY, limit: EDGE_LIMIT }
+    }
+}
+
+impl Pace {
+    /// Probes at that interval, and a limit in the same proportion to it as by default.
+    #[must_use]
+    pub fn every(interval: Duration) -> Self {
+        let limit = interval.mul_f64(EDGE_LIMIT.as_secs_f64() / PROBE_EVERY.as_secs_f64());
+        Self { every: interval, limit }
+    }
+}
+
 /// Probes of which the answer is still awaited, at most; older ones are given up.
 const MAX_IN_FLIGHT: usize = 16;
 
@@ -54,6 +78,7 @@ pub enum EdgeOutput {
 /// One observer's look at one subject. Only what passes between these two counts.
 #[derive(Debug)]
 pub struct EdgeCore {
+    pace: Pace,
     verdict: Option<Verdict>,
     linked: bool,
     sequence: u64,
@@ -75,8 +100,9 @@ impl EdgeCore {
     /// Starts to observe. A subject without a session is connected to at once: refused means dead;
     /// otherwise it has [`FIRST_CONTACT`] to show itself.
     #[must_use]
-    pub fn new(now: Duration, linked: bool, out: &mut Vec<EdgeOutput>) -> Self {
+    pub fn new(now: Duration, linked: bool, pace: Pace, out: &mut Vec<EdgeOutput>) -> Self {
         let mut edge = Self {
+            pace,
             verdict: None,
             linked,
             sequence: 0,
@@ -153,7 +179,8 @@ impl EdgeCore {
     /// Silence that is an alert: the base, widened by the round trips seen (RFC 6298's estimate).
     #[must_use]
     pub fn limit(&self) -> Duration {
-        (EDGE_LIMIT + self.smoothed + 4 * self.variation).min(EDGE_LIMIT_CEILING)
+        let ceiling = EDGE_LIMIT_CEILING.max(2 * self.pace.limit);
+        (self.pace.limit + self.smoothed + 4 * self.variation).min(ceiling)
     }
 
     fn is_down(&self) -> bool {
@@ -178,7 +205,7 @@ impl EdgeCore {
     }
 
     fn probe(&mut self, now: Duration, out: &mut Vec<EdgeOutput>) {
-        self.next_probe = now + PROBE_EVERY;
+        self.next_probe = now + self.pace.every;
         if !self.linked {
             return;
         }
@@ -258,7 +285,7 @@ impl EdgeCore {
         }
         if self.linked && !self.is_down() && now >= self.heard + self.limit() {
             // Too few probes are out to accuse anybody: wait for one more.
-            self.heard = (now + PROBE_EVERY).saturating_sub(self.limit());
+            self.heard = (now + self.pace.every).saturating_sub(self.limit());
         }
     }
 }
@@ -279,7 +306,7 @@ mod tests {
     impl Edge {
         fn linked() -> Self {
             let mut out = Vec::new();
-            let core = EdgeCore::new(ms(0), true, &mut out);
+            let core = EdgeCore::new(ms(0), true, Pace::default(), &mut out);
             assert_eq!(out, [EdgeOutput::Probe(1)]);
             Self { core, out: Vec::new() }
         }
@@ -370,12 +397,12 @@ mod tests {
     #[test]
     fn a_member_never_met_has_its_time_and_a_refusing_address_has_none() {
         let mut out = Vec::new();
-        let core = EdgeCore::new(ms(0), false, &mut out);
+        let core = EdgeCore::new(ms(0), false, Pace::default(), &mut out);
         assert_eq!(out, [EdgeOutput::Connect(CONNECT_LIMIT)]);
         let mut edge = Edge { core, out: Vec::new() };
         edge.step(3, EdgeInput::Connected(ProbeOutcome::Accepted));
         assert_eq!(edge.run(9_000), Some((FIRST_CONTACT, Verdict::Lost)));
-        let core = EdgeCore::new(ms(0), false, &mut out);
+        let core = EdgeCore::new(ms(0), false, Pace::default(), &mut out);
         let mut edge = Edge { core, out: Vec::new() };
         let outputs = edge.step(3, EdgeInput::Connected(ProbeOutcome::Refused));
         assert_eq!(outputs, [EdgeOutput::Verdict(Verdict::Lost)]);

@@ -16,29 +16,39 @@ mod cut;
 mod edge;
 mod fence;
 mod flaw;
+pub mod frame;
 mod handle;
 pub mod limits;
 mod links;
 mod message;
+mod places;
 mod ring;
 #[cfg(any(test, feature = "testkit"))]
 pub mod sim;
+mod stamp;
 mod store;
+mod topology;
 mod view;
 
 pub use actor::{
     Counters, Ended, MembershipActor, MembershipArguments, MembershipConfig, MembershipError,
     MembershipMessage, MembershipPort, MembershipState, Subscriber,
 };
-pub use agreement::{Rank, Vote};
+pub use agreement::{
+    Agreement, BallotFacts, Cast, Change, Progress, Rank, ValueId, ValueRef, Vote,
+};
+pub use cut::ReportFacts;
 pub use core::{EdgeEvent, Input, MembershipCore, Output, Start, StopReason, Subject};
-pub use edge::{EdgeCore, EdgeInput, EdgeOutput, Verdict};
+pub use edge::{EdgeCore, EdgeInput, EdgeOutput, Pace, Verdict};
 pub use fence::Fence;
 #[cfg(any(test, feature = "testkit"))]
 pub use flaw::Flaw;
 pub use handle::{Isolated, Status, ViewEvent, ViewHandle, ViewState};
 pub use links::{LinkControl, LinkEvent, ProbeOutcome, RefusalReason};
-pub use message::{JoinRefusal, Protocol, Reports};
+pub use message::{Announcement, Facts, JoinRefusal, Protocol};
+pub use places::Places;
 pub use ring::{COORDINATOR_ROLE, Ring};
+pub use stamp::Stamp;
 pub use store::{AcceptorState, AcceptorStore, AcceptorStoreError, MemoryStore, start_identity};
+pub use topology::Topology;
 pub use view::{View, ViewChange};

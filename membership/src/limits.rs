@@ -5,12 +5,28 @@ use std::time::Duration;
 /// Bytes of a member's name or admin URL.
 pub const MAX_TEXT: usize = 512;
 
-/// Members a view may have. Up to 11 everybody observes everybody anyway; until sparse rings exist
-/// larger views are observed in full as well, which costs N x (N - 1) probes a quarter second.
-pub const MAX_MEMBERS: usize = 64;
+/// Who observes each member, at most: d of Rapid (USENIX ATC 2018). Up to one more member
+/// everybody observes everybody, and everybody has a link with everybody.
+pub const OBSERVERS: usize = 10;
+
+/// Members a view may have. Places are 16 bit numbers; a view of so many is some 200 KB on the wire.
+pub const MAX_MEMBERS: usize = 2_048;
+
+/// Views of up to so many members know no fast votes: any crash makes a fast quorum impossible in
+/// them. Their tie-breaker owns the first rank instead, without asking for promises.
+pub const PRE_OWNED_MEMBERS: usize = 4;
 
 /// Joiners and restarted processes that may wait at once.
-pub const MAX_WAITING: usize = 64;
+pub const MAX_WAITING: usize = 2 * MAX_MEMBERS;
+
+/// Announcements of waiting processes in one message; more follow in the next.
+pub const MAX_ANNOUNCED: usize = 256;
+
+/// Ranks of one decision that are kept in mind, counted from the highest.
+pub const MAX_RANKS: usize = 8;
+
+/// Values of one decision that are kept in mind: one fast vote each, and those of the ranks.
+pub const MAX_VALUES: usize = MAX_MEMBERS + MAX_RANKS;
 
 /// The highest round of a rank that is taken seriously; far beyond what backoff allows in a
 /// lifetime, and far from where adding one would overflow.
@@ -20,7 +36,7 @@ pub const MAX_ROUND: u64 = 1 << 48;
 pub const MAX_HINTS: usize = 64;
 
 /// Sessions the core keeps in mind.
-pub const MAX_SESSIONS: usize = 256;
+pub const MAX_SESSIONS: usize = 2 * MAX_MEMBERS;
 
 /// A probe on every observed edge, this often.
 pub const PROBE_EVERY: Duration = Duration::from_millis(250);
@@ -71,6 +87,44 @@ pub const TURN: Duration = Duration::from_millis(50);
 /// How long a proposer tries one rank before it starts again above it.
 pub const ROUND_LIMIT: Duration = Duration::from_millis(1_000);
 
+/// The same where facts travel along the rings.
+pub const SPARSE_TURN: Duration = Duration::from_millis(1_000);
+
+/// How long equal fast votes may take to come together before a classic round is started.
+pub const FAST_PATIENCE: Duration = Duration::from_millis(250);
+
+/// The same where facts travel along the rings.
+pub const SPARSE_FAST_PATIENCE: Duration = Duration::from_millis(4_000);
+
+/// How long a proposer tries one rank where facts travel along the rings.
+pub const SPARSE_ROUND_LIMIT: Duration = Duration::from_millis(10_000);
+
+/// What lies between two messages with facts where they travel along the rings, to one neighbour
+/// each.
+pub const GOSSIP_EVERY: Duration = Duration::from_millis(50);
+
+/// To how many neighbours in turn the last news are sent along the rings.
+pub const GOSSIP_ROUNDS: u32 = 6;
+
+/// How often facts are repeated when nothing new is heard and nothing is wanted.
+pub const IDLE_REPEATS: u32 = 8;
+
+/// How long the reports of a sparse view have to be still before a view is proposed from them:
+/// some messages along the rings, so that all see the same cut.
+pub const SPARSE_QUIET: Duration = Duration::from_millis(300);
+
+/// How long no new joiner may have come before those who wait are admitted together.
+pub const JOIN_QUIET: Duration = Duration::from_millis(30);
+
+/// The longest the first of them waits for others.
+pub const JOIN_PATIENCE: Duration = Duration::from_millis(1_000);
+
+/// A change that is known and undecided for so long, in a sparse view, means isolation.
+pub const UNDECIDED_LIMIT: Duration = Duration::from_millis(3_000);
+
+/// The shortest pause between two answers to one process that is behind.
+pub const CATCH_UP_PAUSE: Duration = Duration::from_millis(200);
+
 /// First pause before something unanswered is sent again; it doubles.
 pub const REPEAT_FIRST: Duration = Duration::from_millis(50);
 
@@ -91,6 +145,13 @@ pub const LEAVE_LIMIT: Duration = Duration::from_millis(5_000);
 pub const LINGER: Duration = Duration::from_millis(200);
 
 const _: () = {
+    assert!(crate::cut::high_mark(OBSERVERS) == 9 && crate::cut::low_mark(OBSERVERS) == 4);
+    assert!(OBSERVERS <= 16, "reports name observers by the bits of a u16");
+    assert!(MAX_MEMBERS <= 1 << 15, "places, and twice as many, are u16");
+    assert!(MAX_WAITING >= MAX_MEMBERS && MAX_SESSIONS >= MAX_MEMBERS);
+    assert!(SPARSE_QUIET.as_millis() > 2 * GOSSIP_EVERY.as_millis());
+    assert!(JOIN_QUIET.as_millis() < JOIN_PATIENCE.as_millis());
+    assert!(SPARSE_ROUND_LIMIT.as_millis() > SPARSE_FAST_PATIENCE.as_millis());
     assert!(PROBE_EVERY.as_millis() * 4 <= EDGE_LIMIT.as_millis());
     assert!(PULSE.as_millis() + LATE.as_millis() < HOLD.as_millis());
     assert!(HOLD.as_millis() <= EDGE_LIMIT.as_millis());

@@ -1,17 +1,20 @@
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use lampyrid_wire::{Member, ProcessId, Term};
+use lampyrid_wire::{Member, Term};
 use serde::{Deserialize, Serialize};
 
-use crate::{Rank, View, Vote};
+use crate::agreement::{BallotFacts, Change};
+use crate::cut::ReportFacts;
+use crate::{Stamp, View};
 
-/// What members, acceptors and joiners say to one another. The sender's (cluster, epoch, view)
-/// stands in the envelope; a message of another view than the receiver's never reaches a rule.
+/// What members, acceptors and joiners say to one another. The sender's [`Stamp`] stands beside it;
+/// a message of another view than the receiver's never reaches a rule. Short names on the wire:
+/// most of these are sent several times a second on every edge.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Protocol {
     /// Are you there? Answered at once.
+    #[serde(rename = "p")]
     Probe {
         /// Number within the edge.
         sequence: u64,
@@ -19,68 +22,99 @@ pub enum Protocol {
         attempt: u64,
     },
     /// The answer to the probe of that number.
+    #[serde(rename = "a")]
     Answer {
         /// The probe's number.
         sequence: u64,
     },
-    /// All that the sender has to report in this view; replaces nothing but earlier attempts.
-    Reports(Reports),
-    /// Others cannot reach `subject`: probe it afresh.
-    Reinforce {
-        /// The member in doubt.
-        subject: ProcessId,
-    },
-    /// Phase 1: promise this rank.
-    Prepare {
-        /// The proposer's rank.
-        rank: Rank,
-    },
-    /// Phase 1 answer: promised, and this is the vote of the highest rank given.
-    Promise {
-        /// The rank promised.
-        rank: Rank,
-        /// The vote, if any was given in this view.
-        voted: Option<Vote>,
-    },
-    /// Either phase's refusal: a higher rank was promised.
-    Reject {
-        /// The rank refused.
-        rank: Rank,
-        /// The rank promised.
-        promised: Rank,
-    },
-    /// Phase 2: vote for this view.
-    Accept {
-        /// The proposer's rank.
-        rank: Rank,
-        /// The proposed successor, with full member records.
-        value: Arc<View>,
-    },
-    /// Phase 2 answer: voted.
-    Voted {
-        /// The rank voted in.
-        rank: Rank,
+    /// What the sender knows of the undecided successor of its view.
+    #[serde(rename = "f")]
+    Facts(Arc<Facts>),
+    /// The newest view the sender has installed, to one who has installed its predecessor.
+    #[serde(rename = "d")]
+    Decided {
+        /// The predecessor.
+        before: Stamp,
+        /// What leads from it to the sender's view.
+        change: Change,
     },
     /// The newest view the sender has installed.
+    #[serde(rename = "v")]
     View(Arc<View>),
-    /// "I have installed the view that the envelope names."
+    /// "I have installed the view that the stamp names."
+    #[serde(rename = "i")]
     Installed,
     /// "You know a newer view than I do": answered with it.
+    #[serde(rename = "q")]
     Query,
     /// A process that is not listed (at this incarnation) asks to be.
+    #[serde(rename = "j")]
     Join {
         /// Its record.
         member: Member,
         /// The newest view it has seen.
         seen: Option<Term>,
+        /// How often this incarnation has asked anybody.
+        asked: u32,
     },
     /// The asked process cannot help.
+    #[serde(rename = "r")]
     JoinRefused {
         /// Why.
         reason: JoinRefusal,
         /// Whom else to ask.
         hints: Vec<SocketAddr>,
     },
+}
+
+impl Protocol {
+    /// Its name in counts.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Probe { .. } => "probe",
+            Self::Answer { .. } => "answer",
+            Self::Facts(_) => "facts",
+            Self::Decided { .. } => "decided",
+            Self::View(_) => "view",
+            Self::Installed => "installed",
+            Self::Query => "query",
+            Self::Join { .. } => "join",
+            Self::JoinRefused { .. } => "join_refused",
+        }
+    }
+}
+
+/// What is known of the successor of a view before it is decided. Facts only accumulate, so that
+/// loss, repetition and reordering of messages do no harm, and everybody may pass on everything.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Facts {
+    /// Who cannot reach whom, and who leaves.
+    pub reports: ReportFacts,
+    /// Who waits to be admitted.
+    pub waiting: Vec<Announcement>,
+    /// Promises and votes.
+    pub ballots: BallotFacts,
+}
+
+impl Facts {
+    /// True if they say nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.reports == ReportFacts::default() && self.waiting.is_empty() && self.ballots.is_empty()
+    }
+}
+
+/// A process that asked a member to be admitted, or started again. Of two about one process the
+/// one with the higher (incarnation, asked, gone) holds.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Announcement {
+    /// Its record.
+    pub member: Member,
+    /// How often it had asked.
+    pub asked: u32,
+    /// It has not asked again for too long.
+    pub gone: bool,
 }
 
 /// Why a process that was asked to announce a joiner did not.
@@ -107,17 +141,4 @@ pub enum JoinRefusal {
     /// The joiner belongs to another cluster.
     #[error("the joiner belongs to another cluster")]
     OtherCluster,
-}
-
-/// One observer's reports. Within an attempt they only grow.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
-pub struct Reports {
-    /// The observer's attempt.
-    pub attempt: u64,
-    /// Members it cannot reach.
-    pub down: BTreeSet<ProcessId>,
-    /// Members that said they leave.
-    pub leaving: BTreeSet<ProcessId>,
-    /// Processes that asked it to be admitted, or announced a higher incarnation.
-    pub waiting: Vec<Member>,
 }

@@ -1,10 +1,13 @@
-use std::sync::Arc;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, OnceLock};
 
 use lampyrid_wire::{ClusterId, Epoch, Incarnation, Member, ProcessId, Term, ViewId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::ring::{COORDINATOR_ROLE, Ring};
+use crate::stamp::Stamp;
+use crate::topology::Topology;
 
 /// An agreed list of members. Two different views of one cluster never share an epoch.
 ///
@@ -18,6 +21,33 @@ pub struct View {
     id: ViewId,
     members: Vec<Member>,
     tie_breaker: ProcessId,
+    #[serde(skip)]
+    derived: Derived,
+}
+
+/// What follows from a view and is worth computing once; equal for equal views.
+#[derive(Clone, Default)]
+struct Derived {
+    topology: OnceLock<Topology>,
+    stamp: OnceLock<Stamp>,
+}
+
+impl std::fmt::Debug for Derived {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("..")
+    }
+}
+
+impl PartialEq for Derived {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Derived {}
+
+impl Hash for Derived {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 impl View {
@@ -33,6 +63,7 @@ impl View {
             id: hash(cluster, &ViewId([0; 32]), Epoch(1), &members),
             members,
             tie_breaker,
+            derived: Derived::default(),
         }
     }
 
@@ -53,6 +84,7 @@ impl View {
             id: hash(self.cluster, &self.id, epoch, &members),
             tie_breaker: ring.first()?,
             members,
+            derived: Derived::default(),
         })
     }
 
@@ -60,6 +92,18 @@ impl View {
     #[must_use]
     pub fn term(&self) -> Term {
         Term { cluster: self.cluster, epoch: self.epoch, view: self.id }
+    }
+
+    /// The fence in short, as messages of membership carry it.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        *self.derived.stamp.get_or_init(|| self.term().into())
+    }
+
+    /// Who observes whom, and who has links with whom.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        self.derived.topology.get_or_init(|| Topology::of(self))
     }
 
     /// The cluster.

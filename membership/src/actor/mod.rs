@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lampyrid_wire::{
-    Alarm, BootNonce, Clock, ClusterId, Envelope, Inbound, Member, Outbound, PROTOCOL_VERSION,
-    ProcessId, decode,
+    Alarm, BootNonce, Clock, ClusterId, Inbound, Member, Outbound, ProcessId,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
@@ -20,7 +19,7 @@ use self::perform::Monitors;
 pub use self::port::{MembershipPort, Subscriber};
 use crate::{
     AcceptorState, AcceptorStore, AcceptorStoreError, EdgeEvent, Input, LinkControl, LinkEvent,
-    MembershipCore, Protocol, Start, StopReason, ViewHandle,
+    MembershipCore, Pace, Protocol, Start, StopReason, ViewHandle, frame,
 };
 
 /// What membership is configured with.
@@ -34,6 +33,8 @@ pub struct MembershipConfig {
     pub found: Option<ClusterId>,
     /// Seed of the jitter between proposers; differs between processes.
     pub jitter: u64,
+    /// How edges are probed.
+    pub pace: Pace,
 }
 
 /// How membership ended, for good.
@@ -253,37 +254,17 @@ impl MembershipState {
         let counters = &self.arguments.counters;
         Counters::add(&counters.frames_received, 1);
         Counters::add(&counters.bytes_received, inbound.frame.len());
-        let opened = decode::<Envelope>(&inbound.frame).and_then(|envelope| {
-            let message: Protocol = envelope.open()?;
-            Ok((envelope, message))
-        });
-        let (envelope, message) = match opened {
-            Ok((envelope, message)) if envelope.version == PROTOCOL_VERSION => (envelope, message),
-            Ok((envelope, _)) => {
-                Counters::add(&counters.undecodable, 1);
-                tracing::warn!(from = %inbound.from, version = envelope.version,
-                    "a membership message of another protocol version was dropped");
-                return None;
-            }
+        let (stamp, message) = match frame::open(&inbound.frame) {
+            Ok(opened) => opened,
             Err(error) => {
                 Counters::add(&counters.undecodable, 1);
                 tracing::warn!(from = %inbound.from, %error, "a membership message was dropped");
                 return None;
             }
         };
-        if envelope.from != inbound.from {
-            Counters::add(&counters.forged, 1);
-            tracing::warn!(from = %inbound.from, named = %envelope.from,
-                "a membership message named another sender than its session and was dropped");
-            return None;
-        }
         if let Protocol::JoinRefused { reason, .. } = &message {
             tracing::info!(by = %inbound.from, %reason, "not let in there; asking others");
         }
-        Some(Input::Received {
-            from: inbound.from,
-            term: envelope.term,
-            message: Box::new(message),
-        })
+        Some(Input::Received { from: inbound.from, stamp, message: Box::new(message) })
     }
 }

@@ -4,7 +4,7 @@ use lampyrid_wire::{Alarm, Clock, Member};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use super::{Counters, MembershipMessage};
-use crate::{EdgeCore, EdgeEvent, EdgeInput, EdgeOutput, LinkControl};
+use crate::{EdgeCore, EdgeEvent, EdgeInput, EdgeOutput, LinkControl, Pace};
 
 /// The actor around one [`EdgeCore`]: observes one member on behalf of the membership actor, which
 /// supervises it and through which its probes go.
@@ -19,6 +19,7 @@ pub(super) struct MonitorArguments {
     pub(super) member: Member,
     pub(super) linked: bool,
     pub(super) attempt: u64,
+    pub(super) pace: Pace,
 }
 
 /// What a monitor is told.
@@ -44,7 +45,7 @@ impl Actor for EdgeMonitor {
         arguments: MonitorArguments,
     ) -> Result<MonitorState, ActorProcessingErr> {
         let mut out = Vec::new();
-        let core = EdgeCore::new(arguments.clock.now(), arguments.linked, &mut out);
+        let core = EdgeCore::new(arguments.clock.now(), arguments.linked, arguments.pace, &mut out);
         let mut state = MonitorState { arguments, core, alarm: Alarm::new() };
         state.perform(&myself, out);
         Ok(state)

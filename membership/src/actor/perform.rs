@@ -2,14 +2,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lampyrid_wire::{Channel, Envelope, Incarnation, Member, ProcessId, Term, encode};
+use lampyrid_wire::{Channel, Incarnation, Member, ProcessId};
 use ractor::{Actor, ActorId, ActorRef};
 
 use super::monitor::{EdgeMessage, EdgeMonitor, MonitorArguments};
 use super::port::locked;
 use super::{Counters, Ended, MembershipError, MembershipMessage, MembershipState};
 use crate::{
-    AcceptorState, Input, Output, Protocol, StopReason, Subject, ViewChange, ViewEvent, ViewState,
+    AcceptorState, Input, Output, Protocol, Stamp, StopReason, Subject, ViewChange, ViewEvent,
+    ViewState, frame,
 };
 
 /// Crashes of monitors that are mended here; one more is a matter for the supervisor.
@@ -85,7 +86,7 @@ impl MembershipState {
         let links = &self.arguments.links;
         match output {
             Output::Persist(state) => return self.persist(*state).await,
-            Output::Send { to, term, message } => self.send(to, term, &message),
+            Output::Send { to, stamp, message } => self.send(to, stamp, &message),
             Output::Keep(members) => links.keep(members),
             Output::Seek(addresses) => links.seek(addresses),
             Output::SetCluster(cluster) => links.set_cluster(cluster),
@@ -124,13 +125,10 @@ impl MembershipState {
         Ok(())
     }
 
-    fn send(&self, to: ProcessId, term: Option<Term>, message: &Protocol) {
+    fn send(&self, to: ProcessId, stamp: Option<Stamp>, message: &Protocol) {
         let counters = &self.arguments.counters;
-        let frame = Envelope::seal(self.core.peer(), term, message)
-            .and_then(|envelope| encode(&envelope))
-            .map(Bytes::from);
-        let frame = match frame {
-            Ok(frame) => frame,
+        let frame = match frame::seal(stamp, message) {
+            Ok(frame) => Bytes::from(frame),
             Err(error) => {
                 tracing::error!(%error, "a membership message could not be encoded");
                 return;
@@ -251,6 +249,7 @@ impl MembershipState {
             member: member.clone(),
             linked,
             attempt,
+            pace: self.arguments.config.pace,
         };
         let (actor, _) = Actor::spawn_linked(None, EdgeMonitor, arguments, myself.get_cell())
             .await

@@ -1,13 +1,15 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lampyrid_wire::Member;
+use lampyrid_wire::{Member, ProcessId};
 
 use super::{MembershipCore, Output};
 use crate::View;
-use crate::agreement::Proposer;
+use crate::agreement::{Agreement, Change};
 use crate::cut::Cut;
-use crate::limits::FAREWELL;
+use crate::flaw::Flaw;
+use crate::limits::{FAREWELL, SPARSE_QUIET};
 
 impl MembershipCore {
     /// Installs a view: one durable write that closes the old epoch, before any act in the new
@@ -28,11 +30,10 @@ impl MembershipCore {
         let new_cluster = self.durable.cluster.is_none();
         self.durable.cluster = Some(view.cluster());
         self.durable.view = Some(Arc::clone(&view));
-        self.durable.promised = None;
-        self.durable.voted = None;
         if raised {
             self.durable.incarnation = self.durable.incarnation.next();
         }
+        self.begin_agreement(&view, None);
         self.persist(out);
         if new_cluster {
             out.push(Output::SetCluster(view.cluster()));
@@ -40,20 +41,64 @@ impl MembershipCore {
         if raised {
             self.become_incarnation(out);
         }
+        self.last_change = before
+            .as_ref()
+            .filter(|before| before.epoch().next() == view.epoch())
+            .map(|before| (before.stamp(), Change::to(before, &view)));
+        self.before.clone_from(&before);
         self.cut = Cut::default();
-        self.proposer = Proposer::Idle;
         self.round.reset();
-        self.reporting.stop();
+        self.undecided_since = None;
+        self.catch_up = super::CatchUp::default();
+        self.watching.attempt = 0;
         self.tell_everybody_of(now, before.as_deref(), &view);
-        self.telling.restart(now);
         self.waiting.clear();
         self.restart_seeking(now);
         self.refresh_watch(out);
         self.report_again(now);
         if self.leaving.is_some() && self.is_member() {
-            self.cut.leave(&view, self.me.process);
-            self.reporting.restart(now);
+            self.announce_leave(now);
         }
+    }
+
+    /// Takes up the agreement on the successor of an installed view: a new one, or the one that
+    /// was durable.
+    pub(super) fn begin_agreement(&mut self, view: &Arc<View>, durable: Option<()>) {
+        let mut flaws = self.flaws;
+        self.seat = view.place_of(self.me.process);
+        if flaws.has(Flaw::CountsIncarnations)
+            && !view.lists(self.me.process, self.me.incarnation)
+        {
+            flaws.offset = u16::try_from(view.size()).unwrap_or(0);
+        }
+        let (promised, voted) = match durable {
+            Some(()) => (self.durable.promised, self.durable.voted.clone()),
+            None => (None, None),
+        };
+        self.agreement = Some(Agreement::with_flaws(
+            Arc::clone(view),
+            self.me.process,
+            promised,
+            voted,
+            flaws,
+        ));
+        self.gossip.reset(self.gossip_order(view));
+    }
+
+    /// Neighbours in a pseudo-random order of this process's own.
+    fn gossip_order(&self, view: &View) -> Vec<ProcessId> {
+        let Some(seat) = self.seat else { return Vec::new() };
+        let neighbours = view.topology().neighbours(seat);
+        let mut order: Vec<ProcessId> = neighbours
+            .iter()
+            .filter_map(|&place| view.members().get(usize::from(place)))
+            .map(|member| member.process)
+            .collect();
+        if !view.topology().is_full() {
+            let role = format!("gossip {}", self.me.process);
+            order = crate::Ring::new(view.cluster(), &role, order).order().to_vec();
+        }
+        order
     }
 
     /// A view without this process: does its incarnation end with it? It does if the incarnation
@@ -66,32 +111,62 @@ impl MembershipCore {
             && (was_member || self.may_have_been_listed(before.map(View::epoch), view.epoch()))
     }
 
-    /// Old and new members and those who wait have to hear of the view.
+    /// Old and new members and those who wait have to hear of the view. In a full mesh that is
+    /// everybody; along the rings, the neighbours by the old view and by the new one.
     pub(super) fn tell_everybody_of(&mut self, now: Duration, before: Option<&View>, view: &View) {
         let farewell = now + FAREWELL;
         self.owed.clear();
         self.installed_by.clear();
         self.installed_by.insert(self.me.process);
-        let waiting = self.waiting.values().map(|waiting| &waiting.member);
-        let old = before.map(View::members).unwrap_or_default().iter();
-        for member in old.chain(waiting) {
+        let waiting: Vec<Member> = self
+            .waiting
+            .values()
+            .filter(|waiting| waiting.asked_here || view.topology().is_full())
+            .map(|waiting| waiting.member.clone())
+            .collect();
+        let old = before.map(|before| self.links_of(before)).unwrap_or_default();
+        let mut at_once = false;
+        for member in old.iter().chain(&waiting) {
             self.owed.insert(member.process, Some(farewell));
         }
-        for member in view.members() {
+        for member in self.links_of(view) {
             self.owed.insert(member.process, None);
         }
+        for member in &waiting {
+            at_once = true;
+            if view.index_of(member.process).is_some() {
+                self.owed.insert(member.process, None);
+            }
+        }
         self.owed.remove(&self.me.process);
-        let waiting = self.waiting.values().map(|waiting| &waiting.member);
-        let old = before.map(View::members).unwrap_or_default().iter();
         self.outside = old
+            .into_iter()
             .chain(waiting)
-            .filter(|member| view.index_of(member.process).is_none())
-            .cloned()
+            .filter(|member| self.owed.contains_key(&member.process))
             .collect();
+        // Members of the old view mostly find out by themselves; those who wait cannot.
+        if at_once {
+            self.telling.restart(now);
+        } else if view.topology().is_full() {
+            self.telling.restart_later(now);
+        } else {
+            self.telling.restart(now + SPARSE_QUIET);
+        }
     }
 
-    /// Those whom the installed view removed or did not admit yet, and who have not heard of it:
-    /// their sessions are kept a little longer.
+    /// The members of a view with whom this process has links in it: all in a full mesh, else its
+    /// neighbours; if it is not in it, none.
+    pub(super) fn links_of(&self, view: &View) -> Vec<Member> {
+        if view.topology().is_full() {
+            return view.members().to_vec();
+        }
+        let Some(seat) = view.place_of(self.me.process) else { return Vec::new() };
+        let neighbours = view.topology().neighbours(seat);
+        neighbours.iter().filter_map(|&at| view.members().get(usize::from(at))).cloned().collect()
+    }
+
+    /// Those whom the installed view removed or did not admit yet, or who are no neighbours by it,
+    /// and who have not heard of it: their sessions are kept a little longer.
     pub(super) fn farewells(&self) -> Vec<Member> {
         self.outside
             .iter()
@@ -110,8 +185,17 @@ impl MembershipCore {
             self.telling.restart_later(now);
         }
         if self.telling.is_due(now) {
-            for &process in self.owed.keys() {
-                self.send_view(process, out);
+            let owed: BTreeSet<ProcessId> = self.owed.keys().copied().collect();
+            for process in owed {
+                let was_member =
+                    self.before.as_ref().is_some_and(|before| before.index_of(process).is_some());
+                match &self.last_change {
+                    Some((before, _)) if was_member => {
+                        let before = *before;
+                        self.bring_up(now, process, Some(before), out);
+                    }
+                    _ => self.send_view(process, out),
+                }
             }
         }
     }
@@ -121,9 +205,11 @@ impl MembershipCore {
         [self.telling.next(), farewell].into_iter().flatten().min()
     }
 
-    /// The sender's term shows that it has installed this view.
-    pub(super) fn note_installed(&mut self, process: lampyrid_wire::ProcessId) {
-        self.owed.remove(&process);
-        self.installed_by.insert(process);
+    /// The sender's stamp shows that it has installed this view.
+    pub(super) fn note_installed(&mut self, process: ProcessId) {
+        if self.installed_by.insert(process) {
+            self.owed.remove(&process);
+            self.stale = true;
+        }
     }
 }

@@ -1,10 +1,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lampyrid_wire::{BootNonce, ClusterId, Incarnation, Member, Peer, ProcessId, Term};
+use lampyrid_wire::{BootNonce, ClusterId, Incarnation, Member, Peer, ProcessId};
 
 use crate::message::Protocol;
-use crate::{AcceptorState, EdgeInput, LinkEvent, Verdict, ViewChange, ViewState};
+use crate::{AcceptorState, EdgeInput, LinkEvent, Stamp, Verdict, ViewChange, ViewState};
 
 /// What a core is started with, besides what it finds in its store.
 #[derive(Debug, Clone)]
@@ -32,8 +32,8 @@ pub enum Input {
     Received {
         /// The session's peer.
         from: Peer,
-        /// The term in the envelope.
-        term: Option<Term>,
+        /// The sender's view.
+        stamp: Option<Stamp>,
         /// The message.
         message: Box<Protocol>,
     },
@@ -84,12 +84,12 @@ pub struct Subject {
 pub enum Output {
     /// Make this durable.
     Persist(Box<AcceptorState>),
-    /// Send a message under the core's term of that moment.
+    /// Send a message under the core's stamp of that moment.
     Send {
         /// To whom.
         to: ProcessId,
         /// The sender's view.
-        term: Option<Term>,
+        stamp: Option<Stamp>,
         /// What.
         message: Protocol,
     },

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use lampyrid_wire::{Epoch, Member, Peer, ProcessId, Term};
 
-use super::report::Repeat;
+use super::repeat::Repeat;
 use super::{MembershipCore, Output};
-use crate::limits::{MAX_HINTS, MAX_MEMBERS, MAX_TEXT, MAX_WAITING, WAITING_EXPIRES};
-use crate::message::{JoinRefusal, Protocol};
+use crate::agreement::is_modest;
+use crate::limits::{MAX_HINTS, MAX_MEMBERS, MAX_WAITING, WAITING_EXPIRES};
+use crate::message::{Announcement, JoinRefusal, Protocol};
 use crate::{Status, View};
 
 /// A process that asked to be admitted, or announced that it has started again.
@@ -17,6 +18,14 @@ pub(super) struct Waiting {
     pub(super) member: Member,
     /// It asked this process itself, which therefore announces it to the others.
     pub(super) asked_here: bool,
+    /// It is to be told to others, or was heard of from others.
+    pub(super) announced: bool,
+    /// How often it has asked.
+    pub(super) asked: u32,
+    /// It has stopped asking.
+    pub(super) gone: bool,
+    /// When it first asked, or was first heard of.
+    pub(super) since: Duration,
     heard: Duration,
 }
 
@@ -30,6 +39,8 @@ pub(super) struct Seeking {
     pub(super) hints: BTreeSet<SocketAddr>,
     /// The epoch after which this incarnation was first asked to be admitted.
     asked_in: Option<Epoch>,
+    /// How often this incarnation has asked.
+    asked: u32,
 }
 
 impl MembershipCore {
@@ -48,7 +59,9 @@ impl MembershipCore {
         if let Some(term) = seen {
             self.seeking.asked_in.get_or_insert(term.epoch);
         }
-        self.send(to, Protocol::Join { member: self.me.clone(), seen }, out);
+        self.seeking.asked = self.seeking.asked.saturating_add(1);
+        let (member, asked) = (self.me.clone(), self.seeking.asked);
+        self.send(to, Protocol::Join { member, seen, asked }, out);
         if self.seeking.repeat.next().is_none() {
             self.seeking.repeat.restart_later(now);
         }
@@ -72,7 +85,8 @@ impl MembershipCore {
     }
 
     pub(super) fn join_deadline(&self) -> Option<Duration> {
-        let expiry = self.waiting.values().map(|waiting| waiting.heard + WAITING_EXPIRES).min();
+        let here = self.waiting.values().filter(|waiting| waiting.asked_here && !waiting.gone);
+        let expiry = here.map(|waiting| waiting.heard + WAITING_EXPIRES).min();
         [self.seeking.repeat.next(), expiry].into_iter().flatten().min()
     }
 
@@ -83,6 +97,7 @@ impl MembershipCore {
         from: Peer,
         member: Member,
         seen: Option<Term>,
+        asked: u32,
         out: &mut Vec<Output>,
     ) {
         if (from.process, from.incarnation) != member.key() {
@@ -117,7 +132,7 @@ impl MembershipCore {
             return self.refuse_join(from.process, JoinRefusal::NotMember, out);
         }
         let process = member.process;
-        if !self.note_waiting(now, member, true) {
+        if !self.note_asking(now, member, asked) {
             return self.refuse_join(process, JoinRefusal::TooManyWaiting, out);
         }
         if listed.is_none() && self.judge_status() != Status::Active {
@@ -148,42 +163,84 @@ impl MembershipCore {
         }
     }
 
-    /// Notes who waits; false if there is no room. The highest incarnation of a process counts.
-    pub(super) fn note_waiting(&mut self, now: Duration, member: Member, asked_here: bool) -> bool {
-        let Some(view) = self.view() else { return false };
-        if !is_modest(&member) {
-            return false;
-        }
-        let listed = view.member(member.process).map(|listed| listed.incarnation);
-        if listed.is_some_and(|listed| listed >= member.incarnation)
-            || member.process == self.me.process
-        {
-            return true;
-        }
+    /// A process asks here; false if there is no room. It is announced once no more come with it.
+    fn note_asking(&mut self, now: Duration, member: Member, asked: u32) -> bool {
         let full = self.waiting.len() >= MAX_WAITING;
         match self.waiting.get_mut(&member.process) {
             Some(known) if known.member.incarnation > member.incarnation => {}
-            Some(known) => {
-                let news = known.member != member || (asked_here && !known.asked_here);
-                let asked_here = known.asked_here || asked_here;
-                *known = Waiting { member, asked_here, heard: now };
-                if news && asked_here {
-                    self.reporting.restart(now);
-                }
+            Some(known) if known.member == member && !known.gone => {
+                known.asked = known.asked.max(asked);
+                known.asked_here = true;
+                known.heard = now;
             }
             None if full => return false,
-            None => {
-                self.waiting.insert(member.process, Waiting { member, asked_here, heard: now });
-                if asked_here {
-                    self.reporting.restart(now);
-                }
+            _ => {
+                let waiting = Waiting {
+                    member,
+                    asked_here: true,
+                    announced: false,
+                    asked,
+                    gone: false,
+                    since: now,
+                    heard: now,
+                };
+                self.waiting.insert(waiting.member.process, waiting);
             }
         }
         true
     }
 
-    pub(super) fn expire_waiting(&mut self, now: Duration) {
-        self.waiting.retain(|_, waiting| now < waiting.heard + WAITING_EXPIRES);
+    /// Somebody else announces who waits; true if that is news.
+    pub(super) fn note_announcement(&mut self, now: Duration, told: &Announcement) -> bool {
+        let Some(view) = self.view() else { return false };
+        let listed = view.member(told.member.process).map(|listed| listed.incarnation);
+        if !is_modest(&told.member)
+            || told.member.process == self.me.process
+            || listed.is_some_and(|listed| listed >= told.member.incarnation)
+        {
+            return false;
+        }
+        let key = |member: &Member, asked: u32, gone: bool| (member.incarnation, asked, gone);
+        let theirs = key(&told.member, told.asked, told.gone);
+        let known = self.waiting.get(&told.member.process);
+        match known {
+            Some(known) if theirs <= key(&known.member, known.asked, known.gone) => return false,
+            None if self.waiting.len() >= MAX_WAITING => return false,
+            _ => {}
+        }
+        let same = known.is_some_and(|known| known.member == told.member && !known.gone);
+        let waiting = Waiting {
+            member: told.member.clone(),
+            asked_here: same && !told.gone && known.is_some_and(|known| known.asked_here),
+            announced: true,
+            asked: told.asked,
+            gone: told.gone,
+            since: known.filter(|_| same).map_or(now, |known| known.since),
+            heard: now,
+        };
+        let news = !same || told.gone || known.is_some_and(|known| !known.announced);
+        self.waiting.insert(told.member.process, waiting);
+        news
+    }
+
+    /// Announces those who asked here, all at once when the last of a batch has come; withdraws
+    /// those who ask no more.
+    pub(super) fn refresh_waiting(&mut self, now: Duration) {
+        let quiet = self.joins_quiet_at().is_none_or(|at| now >= at);
+        let mut news = false;
+        for waiting in self.waiting.values_mut().filter(|waiting| waiting.asked_here) {
+            if !waiting.gone && now >= waiting.heard + WAITING_EXPIRES {
+                waiting.gone = true;
+                waiting.announced = true;
+                news = true;
+            } else if quiet && !waiting.announced {
+                waiting.announced = true;
+                news = true;
+            }
+        }
+        if news {
+            self.own_news(now);
+        }
     }
 
     /// A process that has installed nothing yet is shown a view of some cluster.
@@ -225,6 +282,7 @@ impl MembershipCore {
     pub(super) fn become_incarnation(&mut self, out: &mut Vec<Output>) {
         self.me.incarnation = self.durable.incarnation;
         self.seeking.asked_in = None;
+        self.seeking.asked = 0;
         out.push(Output::SetIncarnation(self.me.incarnation));
     }
 
@@ -238,9 +296,4 @@ impl MembershipCore {
             self.seeking.repeat.restart(now);
         }
     }
-}
-
-/// True if the record's texts are within bounds: it will be in every view.
-fn is_modest(member: &Member) -> bool {
-    member.name.len() <= MAX_TEXT && member.admin.as_ref().is_none_or(|url| url.len() <= MAX_TEXT)
 }

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use super::{MembershipCore, Output};
+use crate::View;
 use crate::limits::{LEAVE_LIMIT, LINGER};
 
 /// This process wants to go.
@@ -19,12 +20,34 @@ impl MembershipCore {
             return;
         }
         self.leaving = Some(Leaving { until: now + LEAVE_LIMIT, lingers: None });
-        if let Some(view) = self.durable.view.clone()
-            && self.is_member()
-        {
-            self.cut.leave(&view, self.me.process);
-            self.reporting.restart(now);
+        if self.is_member() {
+            self.announce_leave(now);
         }
+    }
+
+    pub(super) fn announce_leave(&mut self, now: Duration) {
+        if let Some(seat) = self.seat
+            && self.cut.leave(seat)
+        {
+            self.watching.changed_at = now;
+            self.own_news(now);
+        }
+    }
+
+    /// True if the view without this process is safe without it: a quorum of that view is known to
+    /// have installed it. Where links reach neighbours only, most of those stand for the others.
+    fn is_settled_without_us(&self, view: &View) -> bool {
+        if view.topology().is_full() {
+            return view.is_quorum(&self.installed_by);
+        }
+        let Some(before) = &self.before else { return true };
+        let neighbours: Vec<_> = self
+            .links_of(before)
+            .into_iter()
+            .filter(|member| view.index_of(member.process).is_some())
+            .collect();
+        let have = neighbours.iter().filter(|member| self.installed_by.contains(&member.process));
+        have.count() * 2 > neighbours.len()
     }
 
     /// Goes once a quorum of the view without it has installed that view, if nobody is left who
@@ -37,14 +60,16 @@ impl MembershipCore {
         let done = match self.view() {
             None => true,
             Some(view) if view.index_of(self.me.process).is_none() => {
-                view.is_quorum(&self.installed_by)
+                self.is_settled_without_us(view)
             }
             Some(_) if !self.is_member() => true,
             // The last ones simply stop, and later recover as after a loss of power; but first
             // those who left before them may see that this view is installed.
             Some(view) => {
-                let going =
-                    |p| p == self.me.process || self.cut.leaving().contains(&p) || self.is_down(p);
+                let leaves = |p| {
+                    view.place_of(p).is_some_and(|place| self.cut.leaving().contains(place))
+                };
+                let going = |p| p == self.me.process || leaves(p) || self.is_down(p);
                 view.members().iter().map(|member| member.process).all(going)
                     && !self.owed.keys().any(|process| self.sessions.contains_key(process))
             }

@@ -2,6 +2,7 @@
 //! agreement and cut detection; the edges run beside it and report to it.
 
 mod catch_up;
+mod gossip;
 mod install;
 mod io;
 mod join;
@@ -9,7 +10,7 @@ mod leave;
 mod observe;
 mod propose;
 mod receive;
-mod report;
+mod repeat;
 mod sessions;
 mod status;
 #[cfg(test)]
@@ -21,20 +22,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lampyrid_wire::{Member, Peer, ProcessId, Term};
+use lampyrid_wire::{Member, Peer, ProcessId};
 
 pub use self::io::{EdgeEvent, Input, Output, Start, StopReason, Subject};
 use self::join::{Seeking, Waiting};
 use self::leave::Leaving;
 use self::observe::Watching;
+use self::catch_up::CatchUp;
+use self::gossip::Gossip;
 use self::propose::Round;
-use self::report::Repeat;
-use crate::agreement::Proposer;
+use self::repeat::Repeat;
+use crate::agreement::{Agreement, Change};
 use crate::cut::Cut;
 use crate::flaw::{Flaw, Flaws};
 use crate::limits::PULSE;
 use crate::message::Protocol;
-use crate::{AcceptorState, Status, View, ViewState};
+use crate::{AcceptorState, Stamp, Status, View, ViewState};
 
 /// One process's part in membership.
 #[derive(Debug)]
@@ -46,9 +49,18 @@ pub struct MembershipCore {
     sessions: BTreeMap<ProcessId, Peer>,
     watching: Watching,
     cut: Cut,
-    reporting: Repeat,
-    proposer: Proposer,
+    /// This process's place in the installed view, at whatever incarnation.
+    seat: Option<u16>,
+    /// On the successor of the installed view.
+    agreement: Option<Agreement>,
+    gossip: Gossip,
     round: Round,
+    catch_up: CatchUp,
+    /// What made the installed view out of its predecessor, if that was installed here.
+    last_change: Option<(Stamp, Change)>,
+    before: Option<Arc<View>>,
+    /// Since when a change of the view is known.
+    undecided_since: Option<Duration>,
     waiting: BTreeMap<ProcessId, Waiting>,
     seeking: Seeking,
     leaving: Option<Leaving>,
@@ -65,6 +77,10 @@ pub struct MembershipCore {
     kept: Option<Vec<Member>>,
     sought: Option<Vec<SocketAddr>>,
     last_step: Duration,
+    /// More has happened than what passes on an edge at rest.
+    stale: bool,
+    /// When the next full step is due, pulse aside.
+    due: Option<Duration>,
     ended: bool,
 }
 
@@ -93,7 +109,8 @@ impl MembershipCore {
         flaw: Option<crate::Flaw>,
         out: &mut Vec<Output>,
     ) -> Self {
-        Self::with_flaws(now, start, state, None, Flaws { flaw }, out)
+        let flaws = Flaws { flaw, ..Flaws::default() };
+        Self::with_flaws(now, start, state, None, flaws, out)
     }
 
     fn with_flaws(
@@ -112,9 +129,14 @@ impl MembershipCore {
             sessions: start.sessions.iter().map(|peer| (peer.process, *peer)).collect(),
             watching: Watching::new(now),
             cut: Cut::default(),
-            reporting: Repeat::default(),
-            proposer: Proposer::default(),
+            seat: None,
+            agreement: None,
+            gossip: Gossip::default(),
             round: Round::default(),
+            catch_up: CatchUp::default(),
+            last_change: None,
+            before: None,
+            undecided_since: None,
             waiting: BTreeMap::new(),
             seeking: Seeking::default(),
             leaving: None,
@@ -127,6 +149,8 @@ impl MembershipCore {
             kept: None,
             sought: None,
             last_step: now,
+            stale: true,
+            due: None,
             ended: false,
             start,
         };
@@ -139,20 +163,28 @@ impl MembershipCore {
         if self.ended {
             return;
         }
+        self.stale = !is_routine(&input, self.stamp());
         self.notice_own_lateness(now);
         match input {
-            Input::Received { from, term, message } => self.receive(now, from, term, *message, out),
+            Input::Received { from, stamp, message } => {
+                self.receive(now, from, stamp, *message, out);
+            }
             Input::Link(event) => self.link(now, event, out),
             Input::Edge { subject, attempt, event } => {
                 self.edge(now, subject, attempt, event, out);
             }
             Input::Wake => {}
             Input::Leave => self.leave(now),
-            Input::StalePeer(process) => self.send_view(process, out),
-            Input::NewerPeer(process) => self.send(process, Protocol::Query, out),
+            Input::StalePeer(process) => self.bring_up(now, process, None, out),
+            Input::NewerPeer(process) => self.query(now, process, out),
             Input::Synced(took) => self.round.note_sync(took),
         }
-        self.settle(now, out);
+        if self.stale || self.due.is_some_and(|due| now >= due) {
+            self.settle(now, out);
+        } else if !self.ended {
+            self.last_step = now;
+            self.hold(now, self.status(), out);
+        }
     }
 
     /// When it wants [`Input::Wake`]; `None`: no timer at all.
@@ -162,13 +194,17 @@ impl MembershipCore {
             return None;
         }
         let pulse = self.has_company().then(|| self.last_step + PULSE);
+        [pulse, self.due].into_iter().flatten().min()
+    }
+
+    fn due(&self) -> Option<Duration> {
         [
-            pulse,
             self.watching_deadline(),
             self.proposing_deadline(),
-            self.report_deadline(),
+            self.gossip.next(),
             self.telling_deadline(),
             self.join_deadline(),
+            self.undecided_until().filter(|&until| until > self.last_step),
             self.leaving.as_ref().map(|leaving| leaving.lingers.unwrap_or(leaving.until)),
         ]
         .into_iter()
@@ -211,6 +247,7 @@ impl MembershipCore {
                 {
                     return self.stop_rolled_back(listed.incarnation, out);
                 }
+                self.begin_agreement(&view, Some(()));
                 self.tell_everybody_of(now, None, &view);
                 self.telling.restart(now);
             }
@@ -230,8 +267,9 @@ impl MembershipCore {
             return;
         }
         self.last_step = now;
-        self.expire_waiting(now);
+        self.refresh_waiting(now);
         self.refresh_watch(out);
+        self.note_undecided(now);
         self.refresh_status(now, out);
         self.consider_proposal(now, out);
         if self.ended {
@@ -240,11 +278,12 @@ impl MembershipCore {
         // A decision reached just now changes all of these.
         self.refresh_watch(out);
         self.refresh_links(out);
-        self.report_if_due(now, out);
+        self.gossip_if_due(now, out);
         self.tell_if_due(now, out);
         self.ask_if_due(now, out);
         self.refresh_status(now, out);
         self.go_if_left(now, out);
+        self.due = self.due();
     }
 
     fn stop_rolled_back(&mut self, known: lampyrid_wire::Incarnation, out: &mut Vec<Output>) {
@@ -258,8 +297,13 @@ impl MembershipCore {
         self.durable.view.as_ref()
     }
 
-    fn term(&self) -> Option<Term> {
-        self.view().map(|view| view.term())
+    fn stamp(&self) -> Option<Stamp> {
+        self.view().map(|view| view.stamp())
+    }
+
+    /// True if everybody has links with everybody, or there is no view yet.
+    fn is_full_mesh(&self) -> bool {
+        self.view().is_none_or(|view| view.topology().is_full())
     }
 
     /// True if this very life of the process is a member.
@@ -272,7 +316,11 @@ impl MembershipCore {
         self.is_member() && self.view().is_some_and(|view| view.size() > 1)
     }
 
-    fn persist(&self, out: &mut Vec<Output>) {
+    fn persist(&mut self, out: &mut Vec<Output>) {
+        if let Some(agreement) = &self.agreement {
+            self.durable.promised = agreement.promised();
+            self.durable.voted = agreement.voted().cloned();
+        }
         let mut state = self.durable.clone();
         if self.flaws.has(Flaw::ForgetfulAcceptor) {
             state.promised = None;
@@ -283,7 +331,7 @@ impl MembershipCore {
 
     fn send(&self, to: ProcessId, message: Protocol, out: &mut Vec<Output>) {
         if to != self.me.process && self.sessions.contains_key(&to) {
-            out.push(Output::Send { to, term: self.term(), message });
+            out.push(Output::Send { to, stamp: self.stamp(), message });
         }
     }
 
@@ -291,5 +339,16 @@ impl MembershipCore {
         if let Some(view) = self.view() {
             self.send(to, Protocol::View(Arc::clone(view)), out);
         }
+    }
+}
+
+/// True for what passes on an edge at rest, which asks for no second look at everything else.
+fn is_routine(input: &Input, own: Option<Stamp>) -> bool {
+    match input {
+        Input::Received { stamp, message, .. } => {
+            *stamp == own && matches!(**message, Protocol::Probe { .. } | Protocol::Answer { .. })
+        }
+        Input::Edge { event: EdgeEvent::Probe(_), .. } | Input::Synced(_) => true,
+        _ => false,
     }
 }

@@ -11,9 +11,11 @@ use crate::{EdgeInput, Verdict, View};
 /// What this process observes of the others, by its own edges.
 #[derive(Debug)]
 pub(super) struct Watching {
-    /// Rises whenever what was reported is taken back; also over restarts of the actor, because
-    /// it is never below the clock.
+    /// 0 when a view is installed. Rises whenever what was reported is taken back; also over restarts
+    /// of the actor, because it is then never below the clock.
     pub(super) attempt: u64,
+    /// When the reports of the view last changed, whoever's.
+    pub(super) changed_at: Duration,
     edges: BTreeMap<ProcessId, Edge>,
     /// Members whose session has just ended, and when: a reconnect is in flight.
     lost: BTreeMap<ProcessId, Duration>,
@@ -42,6 +44,7 @@ impl Watching {
     pub(super) fn new(now: Duration) -> Self {
         Self {
             attempt: attempt_at(now, 0),
+            changed_at: Duration::ZERO,
             edges: BTreeMap::new(),
             lost: BTreeMap::new(),
             stalled_until: Duration::ZERO,
@@ -51,7 +54,7 @@ impl Watching {
 }
 
 fn attempt_at(now: Duration, above: u64) -> u64 {
-    let clock = u64::try_from(now.as_micros()).unwrap_or(u64::MAX - 1);
+    let clock = u64::try_from(now.as_millis()).unwrap_or(u64::MAX - 1);
     clock.max(above) + 1
 }
 
@@ -66,6 +69,7 @@ impl MembershipCore {
             self.watching.stalled_until = now + EDGE_LIMIT;
         }
         if idle > HOLD {
+            self.stale = true;
             // Frozen: others may have gone on. Isolated until a quorum has answered.
             self.next_attempt(now);
             for edge in self.watching.edges.values_mut() {
@@ -77,19 +81,21 @@ impl MembershipCore {
     /// Takes back what was reported in this view; observes afresh.
     pub(super) fn next_attempt(&mut self, now: Duration) {
         self.watching.attempt = attempt_at(now, self.watching.attempt);
-        if let Some(view) = self.durable.view.clone() {
-            self.cut.report(&view, self.me.process, self.watching.attempt, []);
+        if let Some(seat) = self.seat.filter(|_| self.is_member()) {
+            self.cut.report(seat, self.watching.attempt, []);
+            self.watching.changed_at = now;
+            self.own_news(now);
         }
-        self.reporting.restart(now);
     }
 
-    /// Observes exactly the other members of the installed view, while a member oneself.
+    /// Observes exactly its subjects of the installed view, while a member oneself.
     pub(super) fn refresh_watch(&mut self, out: &mut Vec<Output>) {
         let subjects: Vec<Subject> = match self.view() {
             Some(view) if self.is_member() => view
-                .members()
+                .topology()
+                .subjects(self.seat.unwrap_or(u16::MAX))
                 .iter()
-                .filter(|member| member.process != self.me.process)
+                .filter_map(|&place| view.members().get(usize::from(place)))
                 .map(|member| Subject {
                     member: member.clone(),
                     linked: self
@@ -117,6 +123,7 @@ impl MembershipCore {
         out.push(Output::Watch { attempt: self.watching.attempt, subjects });
     }
 
+    /// Tells an edge of a session that came up.
     pub(super) fn edge_up(&mut self, peer: Peer, out: &mut Vec<Output>) {
         if self.is_subject(peer) {
             self.watching.lost.remove(&peer.process);
@@ -173,13 +180,39 @@ impl MembershipCore {
         }
     }
 
-    /// Reports a member as unreachable; irrevocable within this view and attempt.
+    /// Reports a member as unreachable; irrevocable within this view and attempt. Who sees most of
+    /// its few edges down has lost its own link, and accuses nobody.
     fn alert(&mut self, now: Duration, subject: ProcessId) {
-        let Some(view) = self.durable.view.clone() else { return };
-        let attempt = self.watching.attempt;
-        if self.cut.report(&view, self.me.process, attempt, [subject]) {
-            self.reporting.restart(now);
+        let Some(seat) = self.seat.filter(|_| self.is_member()) else { return };
+        let Some(place) = self.view().and_then(|view| view.place_of(subject)) else { return };
+        if !self.is_full_mesh() && !self.sees_most() {
+            return;
         }
+        if self.cut.report(seat, self.watching.attempt, [place]) {
+            self.watching.changed_at = now;
+            self.own_news(now);
+        }
+    }
+
+    /// True if not more than half of the own edges are down, and, after a freeze, more than half
+    /// have answered.
+    pub(super) fn sees_most(&self) -> bool {
+        let edges = self.watching.edges.values();
+        let (mut down, mut unconfirmed, mut healthy) = (0, 0, 0);
+        for edge in edges {
+            match edge.sight {
+                Sight::Down => down += 1,
+                Sight::Unconfirmed => unconfirmed += 1,
+                Sight::Presumed | Sight::Healthy => healthy += 1,
+            }
+        }
+        let all = down + unconfirmed + healthy;
+        down * 2 <= all && (unconfirmed == 0 || healthy * 2 > all)
+    }
+
+    /// True if this process observes that one.
+    pub(super) fn is_subject_process(&self, process: ProcessId) -> bool {
+        self.watching.edges.contains_key(&process)
     }
 
     /// In a new view nothing is reported yet; what is unreachable still, is reported at once.

@@ -1,12 +1,12 @@
-use std::sync::Arc;
 use std::time::Duration;
 
-use lampyrid_wire::{Peer, Term};
+use lampyrid_wire::Peer;
 
 use super::{MembershipCore, Output};
-use crate::limits::MAX_MEMBERS;
+use crate::flaw::Flaw;
 use crate::message::Protocol;
-use crate::{EdgeInput, Fence};
+use crate::stamp::Standing;
+use crate::{EdgeInput, Stamp};
 
 impl MembershipCore {
     /// The fence: nothing of another view than the installed one reaches a rule. Messages of older
@@ -15,33 +15,42 @@ impl MembershipCore {
         &mut self,
         now: Duration,
         from: Peer,
-        term: Option<Term>,
+        stamp: Option<Stamp>,
         message: Protocol,
         out: &mut Vec<Output>,
     ) {
         if from.process == self.me.process {
             return;
         }
-        match Fence::compare(term, self.term()) {
-            Fence::OtherCluster => {}
-            Fence::Newer => match message {
+        match Standing::compare(stamp, self.stamp()) {
+            Standing::Foreign => {}
+            Standing::Newer => match message {
                 Protocol::View(view) => {
                     self.take_view(now, view, out);
-                    self.acknowledge(from, term, out);
+                    self.acknowledge(from, stamp, out);
+                }
+                Protocol::Decided { before, change } => {
+                    self.take_decision(now, from, stamp, before, &change, out);
+                    self.acknowledge(from, stamp, out);
                 }
                 Protocol::JoinRefused { hints, .. } => self.join_refused(&hints),
-                _ => self.send(from.process, Protocol::Query, out),
+                _ => self.query(now, from.process, out),
             },
-            Fence::Stale => match (term, message) {
-                (None, Protocol::Join { member, seen }) => {
-                    self.take_join(now, from, member, seen, out);
+            Standing::Stale => match (stamp, message) {
+                (None, Protocol::Join { member, seen, asked }) => {
+                    self.take_join(now, from, member, seen, asked, out);
                 }
                 // A process without any view may ask to be let in, or for the view; no more.
                 (None, message) if !matches!(message, Protocol::Query) => {}
-                _ => self.send_view(from.process, out),
+                (stamp, message) => {
+                    if self.flaws.has(Flaw::AnswersPastEpoch) {
+                        self.answer_past_epoch(from, stamp, &message, out);
+                    }
+                    self.bring_up(now, from.process, stamp, out);
+                }
             },
-            Fence::Current => {
-                if term.is_some() {
+            Standing::Current => {
+                if stamp.is_some() {
                     self.note_installed(from.process);
                 }
                 self.receive_current(now, from, message, out);
@@ -49,8 +58,8 @@ impl MembershipCore {
         }
     }
 
-    fn acknowledge(&mut self, from: Peer, term: Option<Term>, out: &mut Vec<Output>) {
-        if !self.ended && term.is_some() && self.term() == term {
+    fn acknowledge(&mut self, from: Peer, stamp: Option<Stamp>, out: &mut Vec<Output>) {
+        if !self.ended && stamp.is_some() && self.stamp() == stamp {
             self.note_installed(from.process);
             self.send(from.process, Protocol::Installed, out);
         }
@@ -66,49 +75,37 @@ impl MembershipCore {
         let process = from.process;
         match message {
             Protocol::Probe { sequence, attempt } => {
-                if let Some(view) = self.durable.view.clone()
-                    && view.lists(process, from.incarnation)
+                if let Some(place) = self.place_of_listed(from)
+                    && self.cut.report(place, attempt, [])
                 {
-                    self.cut.report(&view, process, attempt, []);
+                    self.stale = true;
                 }
                 self.send(process, Protocol::Answer { sequence }, out);
             }
             Protocol::Answer { sequence } => {
-                let listed = self.view().is_some_and(|view| view.lists(process, from.incarnation));
-                if listed {
+                if self.place_of_listed(from).is_some() {
                     let input = EdgeInput::Answer(sequence);
                     out.push(Output::Edge { subject: process, input });
                 }
             }
-            Protocol::Reports(reports) => self.take_reports(now, from, reports),
-            Protocol::Reinforce { subject } => {
-                out.push(Output::Edge { subject, input: EdgeInput::ProbeNow });
-            }
-            Protocol::Prepare { rank } => self.prepare(now, process, rank, out),
-            Protocol::Promise { rank, voted } => self.promise(now, process, rank, voted, out),
-            Protocol::Reject { rank, promised } => self.rejected(now, rank, promised),
-            Protocol::Accept { rank, value } => self.accept(now, process, rank, &value, out),
-            Protocol::Voted { rank } => self.vote_of(now, process, rank, out),
+            Protocol::Facts(facts) => self.take_facts(now, from, &facts, out),
+            Protocol::Decided { .. } => self.send(process, Protocol::Installed, out),
             Protocol::View(view) => {
-                if Some(view.term()) == self.term() {
+                if Some(view.stamp()) == self.stamp() {
                     self.send(process, Protocol::Installed, out);
                 }
             }
             Protocol::Installed => {}
             Protocol::Query => self.send_view(process, out),
-            Protocol::Join { member, seen } => self.take_join(now, from, member, seen, out),
+            Protocol::Join { member, seen, asked } => {
+                self.take_join(now, from, member, seen, asked, out);
+            }
             Protocol::JoinRefused { hints, .. } => self.join_refused(&hints),
         }
     }
 
-    /// True if `value` can follow the installed view at all.
-    pub(super) fn is_successor(&self, value: &Arc<crate::View>) -> bool {
-        self.view().is_some_and(|view| {
-            value.cluster() == view.cluster()
-                && value.cluster_name() == view.cluster_name()
-                && value.epoch() == view.epoch().next()
-                && value.size() <= MAX_MEMBERS
-                && value.is_well_formed(Some(&view.id()))
-        })
+    /// The place of a peer that is a member in this very life.
+    fn place_of_listed(&self, peer: Peer) -> Option<u16> {
+        self.view().filter(|view| view.lists(peer.process, peer.incarnation))?.place_of(peer.process)
     }
 }

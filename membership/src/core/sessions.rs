@@ -5,7 +5,7 @@ use std::time::Duration;
 use lampyrid_wire::{Member, Peer, ProcessId};
 
 use super::{MembershipCore, Output};
-use crate::limits::MAX_SESSIONS;
+use crate::limits::{MAX_HINTS, MAX_SESSIONS};
 use crate::message::Protocol;
 use crate::{LinkEvent, RefusalReason, Status, View};
 
@@ -40,11 +40,11 @@ impl MembershipCore {
     }
 
     /// What a session that is new has missed.
-    pub(super) fn greet(&mut self, now: Duration, peer: Peer, out: &mut Vec<Output>) {
+    fn greet(&mut self, now: Duration, peer: Peer, out: &mut Vec<Output>) {
         if self.owed.contains_key(&peer.process) {
             self.send_view(peer.process, out);
         }
-        self.report_to(peer.process, out);
+        self.facts_to(peer.process, out);
         if self.seeks_admission() {
             self.ask(now, peer.process, out);
         } else if self.judge_status() != Status::Active {
@@ -53,27 +53,41 @@ impl MembershipCore {
         }
     }
 
-    pub(super) fn linked_quorum(&self, view: &View) -> bool {
+    /// True if it is worth asking the processes of the view to agree: as far as can be seen, enough
+    /// of them are there. Members of a sparse view see only their neighbours and trust the reports;
+    /// who has started again counts those it has heard of.
+    pub(super) fn quorum_in_reach(&self, view: &View) -> bool {
         let me = self.me.process;
-        view.is_quorum(self.sessions.keys().chain(std::iter::once(&me)))
+        if !view.topology().is_full() && self.is_member() {
+            return true;
+        }
+        view.is_quorum(self.sessions.keys().chain(self.waiting.keys()).chain([&me]))
     }
 
     /// Sessions to keep and addresses to seek, as they follow from view and status.
     pub(super) fn refresh_links(&mut self, out: &mut Vec<Output>) {
         let mut keep: BTreeMap<ProcessId, Member> = BTreeMap::new();
         let mut seek: BTreeSet<SocketAddr> = BTreeSet::new();
+        let mut beyond = Vec::new();
         if let Some(view) = &self.durable.view {
-            keep.extend(view.members().iter().map(|member| (member.process, member.clone())));
+            let links = self.links_of(view);
+            keep.extend(links.into_iter().map(|member| (member.process, member)));
+            // Who has no place in a large view, or only neighbours that are gone as well, asks
+            // those who coordinate next.
+            let order = view.topology().coordinators().iter().take(MAX_HINTS);
+            let members = order.filter_map(|&place| view.members().get(usize::from(place)));
+            beyond.extend(members.map(|member| member.address));
         }
         for member in self.farewells() {
             keep.entry(member.process).or_insert(member);
         }
-        for waiting in self.waiting.values() {
+        for waiting in self.waiting.values().filter(|it| it.asked_here || self.is_full_mesh()) {
             keep.insert(waiting.member.process, waiting.member.clone());
         }
         keep.remove(&self.me.process);
         if self.judge_status() != Status::Active {
             seek.extend(keep.values().map(|member| member.address));
+            seek.extend(beyond);
             seek.extend(self.start.seeds.iter().chain(self.seeking.hints.iter()));
             seek.remove(&self.me.address);
         }
