@@ -62,7 +62,9 @@ fn each_missing_rule_is_noticed() {
     ] {
         let caught = (0..limit).find_map(|seed| run(seed, Some(flaw)).err());
         match caught {
-            Some(failure) => eprintln!("{flaw:?}: seed {}: {}", failure.plan.seed, failure.violation),
+            Some(failure) => {
+                eprintln!("{flaw:?}: seed {}: {}", failure.plan.seed, failure.violation)
+            }
             None => panic!("{flaw:?} went unnoticed in {limit} seeds"),
         }
     }

@@ -86,6 +86,12 @@ impl Sim {
         self.launch(place, state)
     }
 
+    /// Starts it at some moment within that time, in microseconds.
+    pub(super) fn boot_within(&mut self, place: usize, spread: u64) {
+        let delay = self.random.between(0, spread);
+        self.after(delay, Event::Restart(place));
+    }
+
     /// Starts a process from that state, which is on its disk.
     pub(super) fn launch(&mut self, place: usize, state: AcceptorState) -> Result<(), Violation> {
         let boot = self.random.draw();

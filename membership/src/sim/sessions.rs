@@ -41,7 +41,7 @@ pub(super) struct Session {
 
 impl Session {
     /// The end at a place, and the other.
-    pub(super) fn from_to(&mut self, from: usize) -> (&mut End, &mut End) {
+    pub(super) fn ends_from(&mut self, from: usize) -> (&mut End, &mut End) {
         let [a, b] = &mut self.ends;
         if a.place == from { (a, b) } else { (b, a) }
     }

@@ -26,7 +26,7 @@ impl Sim {
         let pair = Pair::of(from, to);
         let Some(session) = self.sessions.get_mut(&pair) else { return };
         let id = session.id;
-        let (sender, receiver) = session.from_to(from);
+        let (sender, receiver) = session.ends_from(from);
         let (peer, boot) = (sender.peer, receiver.boot);
         self.traffic.sent(self.now, from, peer, term, &message);
         if !self.network.delivers(self.now, from, to) {
@@ -63,7 +63,7 @@ impl Sim {
         if letter.outlives {
             late = self.random.between(0, GHOST);
         } else if ordered && let Some(session) = self.sessions.get_mut(&letter.pair) {
-            let (_, receiver) = session.from_to(from);
+            let (_, receiver) = session.ends_from(from);
             at = at.max(receiver.next_arrival);
             receiver.next_arrival = at;
         }
@@ -77,7 +77,7 @@ impl Sim {
             return Ok(());
         }
         match self.sessions.get_mut(&pair).filter(|known| known.id == session) {
-            Some(session) => session.from_to(to).0.heard = self.now,
+            Some(session) => session.ends_from(to).0.heard = self.now,
             None if outlives => {}
             None => return Ok(()),
         }
