@@ -37,8 +37,8 @@ pub use actor::{
 pub use agreement::{
     Agreement, BallotFacts, Cast, Change, Progress, Rank, ValueId, ValueRef, Vote,
 };
-pub use cut::ReportFacts;
 pub use core::{EdgeEvent, Input, MembershipCore, Output, Start, StopReason, Subject};
+pub use cut::ReportFacts;
 pub use edge::{EdgeCore, EdgeInput, EdgeOutput, Pace, Verdict};
 pub use fence::Fence;
 #[cfg(any(test, feature = "testkit"))]

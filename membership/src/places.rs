@@ -73,9 +73,7 @@ impl Places {
     /// True if no place is `size` or above: the set fits a view of that many members.
     #[must_use]
     pub fn fits(&self, size: usize) -> bool {
-        self.0.last().is_none_or(|last| {
-            self.0.len() * 64 - last.leading_zeros() as usize <= size
-        })
+        self.0.last().is_none_or(|last| self.0.len() * 64 - last.leading_zeros() as usize <= size)
     }
 }
 

@@ -1,9 +1,9 @@
 use lampyrid_wire::{ClusterId, Member, ProcessId};
 use sha2::{Digest, Sha256};
 
+use crate::View;
 use crate::limits::OBSERVERS;
 use crate::ring::{COORDINATOR_ROLE, Ring};
-use crate::View;
 
 /// Who observes whom in one view, and who has links with whom; the same for everybody, without a
 /// message. All are places among the view's sorted members.

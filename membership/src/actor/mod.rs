@@ -9,9 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lampyrid_wire::{
-    Alarm, BootNonce, Clock, ClusterId, Inbound, Member, Outbound, ProcessId,
-};
+use lampyrid_wire::{Alarm, BootNonce, Clock, ClusterId, Inbound, Member, Outbound, ProcessId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
 pub use self::counters::Counters;

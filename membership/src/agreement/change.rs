@@ -66,9 +66,8 @@ impl Change {
         {
             return None;
         }
-        let put = |member: &Member| {
-            self.put.binary_search_by_key(&member.process, |m| m.process).is_ok()
-        };
+        let put =
+            |member: &Member| self.put.binary_search_by_key(&member.process, |m| m.process).is_ok();
         let mut members: Vec<Member> = (0_u16..)
             .zip(old.members())
             .filter(|(place, member)| !self.removed.contains(*place) && !put(member))

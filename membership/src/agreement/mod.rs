@@ -299,7 +299,8 @@ impl Agreement {
         if self.is_pre_owned() {
             return true;
         }
-        let mut open: Places = (0..self.view.size()).filter_map(|p| u16::try_from(p).ok()).collect();
+        let mut open: Places =
+            (0..self.view.size()).filter_map(|p| u16::try_from(p).ok()).collect();
         open = open.iter().filter(|&place| !gone.contains(place)).collect();
         let mut best = 0;
         for (_, by) in self.ballots.fast_votes() {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use lampyrid_wire::{Peer, ProcessId};
 
 use super::{MembershipCore, Output};
+use crate::Stamp;
 use crate::View;
 use crate::agreement::{Agreement, Change};
 use crate::limits::{CATCH_UP_PAUSE, MAX_MEMBERS};
 use crate::message::{Facts, Protocol};
-use crate::Stamp;
 
 /// Bounds what is sent to those who are behind, and asked of those who are ahead.
 #[derive(Debug, Default)]

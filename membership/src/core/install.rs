@@ -50,7 +50,7 @@ impl MembershipCore {
         self.round.reset();
         self.undecided_since = None;
         self.catch_up = super::CatchUp::default();
-        self.watching.attempt = 0;
+        self.watching.reports_as = 0;
         self.tell_everybody_of(now, before.as_deref(), &view);
         self.waiting.clear();
         self.restart_seeking(now);
@@ -66,8 +66,7 @@ impl MembershipCore {
     pub(super) fn begin_agreement(&mut self, view: &Arc<View>, durable: Option<()>) {
         let mut flaws = self.flaws;
         self.seat = view.place_of(self.me.process);
-        if flaws.has(Flaw::CountsIncarnations)
-            && !view.lists(self.me.process, self.me.incarnation)
+        if flaws.has(Flaw::CountsIncarnations) && !view.lists(self.me.process, self.me.incarnation)
         {
             flaws.offset = u16::try_from(view.size()).unwrap_or(0);
         }
@@ -75,13 +74,8 @@ impl MembershipCore {
             Some(()) => (self.durable.promised, self.durable.voted.clone()),
             None => (None, None),
         };
-        self.agreement = Some(Agreement::with_flaws(
-            Arc::clone(view),
-            self.me.process,
-            promised,
-            voted,
-            flaws,
-        ));
+        self.agreement =
+            Some(Agreement::with_flaws(Arc::clone(view), self.me.process, promised, voted, flaws));
         self.gossip.reset(self.gossip_order(view));
     }
 

@@ -66,9 +66,8 @@ impl MembershipCore {
             // The last ones simply stop, and later recover as after a loss of power; but first
             // those who left before them may see that this view is installed.
             Some(view) => {
-                let leaves = |p| {
-                    view.place_of(p).is_some_and(|place| self.cut.leaving().contains(place))
-                };
+                let leaves =
+                    |p| view.place_of(p).is_some_and(|place| self.cut.leaving().contains(place));
                 let going = |p| p == self.me.process || leaves(p) || self.is_down(p);
                 view.members().iter().map(|member| member.process).all(going)
                     && !self.owed.keys().any(|process| self.sessions.contains_key(process))

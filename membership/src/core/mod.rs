@@ -24,12 +24,12 @@ use std::time::Duration;
 
 use lampyrid_wire::{Member, Peer, ProcessId};
 
+use self::catch_up::CatchUp;
+use self::gossip::Gossip;
 pub use self::io::{EdgeEvent, Input, Output, Start, StopReason, Subject};
 use self::join::{Seeking, Waiting};
 use self::leave::Leaving;
 use self::observe::Watching;
-use self::catch_up::CatchUp;
-use self::gossip::Gossip;
 use self::propose::Round;
 use self::repeat::Repeat;
 use crate::agreement::{Agreement, Change};
@@ -127,7 +127,7 @@ impl MembershipCore {
             flaws,
             durable: state,
             sessions: start.sessions.iter().map(|peer| (peer.process, *peer)).collect(),
-            watching: Watching::new(now),
+            watching: Watching::new(now, told.is_some()),
             cut: Cut::default(),
             seat: None,
             agreement: None,

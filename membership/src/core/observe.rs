@@ -11,9 +11,12 @@ use crate::{EdgeInput, Verdict, View};
 /// What this process observes of the others, by its own edges.
 #[derive(Debug)]
 pub(super) struct Watching {
-    /// 0 when a view is installed. Rises whenever what was reported is taken back; also over restarts
-    /// of the actor, because it is then never below the clock.
+    /// Rises whenever everything is observed afresh; also over restarts of the actor, because it is
+    /// never below the clock.
     pub(super) attempt: u64,
+    /// The attempt that reports name: 0 from the installation of a view on, until what was reported
+    /// is taken back. After a restart of the actor, which may have forgotten reports, it is later.
+    pub(super) reports_as: u64,
     /// When the reports of the view last changed, whoever's.
     pub(super) changed_at: Duration,
     edges: BTreeMap<ProcessId, Edge>,
@@ -41,9 +44,10 @@ enum Sight {
 }
 
 impl Watching {
-    pub(super) fn new(now: Duration) -> Self {
+    pub(super) fn new(now: Duration, restarted: bool) -> Self {
         Self {
             attempt: attempt_at(now, 0),
+            reports_as: if restarted { attempt_at(now, 0) } else { 0 },
             changed_at: Duration::ZERO,
             edges: BTreeMap::new(),
             lost: BTreeMap::new(),
@@ -81,8 +85,9 @@ impl MembershipCore {
     /// Takes back what was reported in this view; observes afresh.
     pub(super) fn next_attempt(&mut self, now: Duration) {
         self.watching.attempt = attempt_at(now, self.watching.attempt);
+        self.watching.reports_as = attempt_at(now, self.watching.reports_as);
         if let Some(seat) = self.seat.filter(|_| self.is_member()) {
-            self.cut.report(seat, self.watching.attempt, []);
+            self.cut.report(seat, self.watching.reports_as, []);
             self.watching.changed_at = now;
             self.own_news(now);
         }
@@ -161,6 +166,7 @@ impl MembershipCore {
         let Some(edge) = self.watching.edges.get_mut(&subject) else { return };
         match event {
             EdgeEvent::Probe(sequence) => {
+                let attempt = self.watching.reports_as;
                 self.send(subject, Protocol::Probe { sequence, attempt }, out);
             }
             EdgeEvent::Verdict(Verdict::Healthy, round_trip) => {
@@ -188,7 +194,7 @@ impl MembershipCore {
         if !self.is_full_mesh() && !self.sees_most() {
             return;
         }
-        if self.cut.report(seat, self.watching.attempt, [place]) {
+        if self.cut.report(seat, self.watching.reports_as, [place]) {
             self.watching.changed_at = now;
             self.own_news(now);
         }

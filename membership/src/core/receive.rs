@@ -106,6 +106,8 @@ impl MembershipCore {
 
     /// The place of a peer that is a member in this very life.
     fn place_of_listed(&self, peer: Peer) -> Option<u16> {
-        self.view().filter(|view| view.lists(peer.process, peer.incarnation))?.place_of(peer.process)
+        self.view()
+            .filter(|view| view.lists(peer.process, peer.incarnation))?
+            .place_of(peer.process)
     }
 }

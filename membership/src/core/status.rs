@@ -54,8 +54,8 @@ impl MembershipCore {
 
     pub(super) fn judge_status(&self) -> Status {
         let Some(view) = self.view() else { return Status::Joining };
-        let listed = self.is_member()
-            || (self.flaws.has(Flaw::CoordinatorByProcess) && self.seat.is_some());
+        let listed =
+            self.is_member() || (self.flaws.has(Flaw::CoordinatorByProcess) && self.seat.is_some());
         let in_touch = if view.topology().is_full() {
             self.live_quorum(view)
         } else {

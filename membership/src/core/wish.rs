@@ -49,9 +49,7 @@ impl MembershipCore {
         change.put.sort_unstable();
         let kept: Places = (0..view.size())
             .filter_map(|place| u16::try_from(place).ok())
-            .filter(|&place| {
-                !change.removed.contains(place) || self.cut.leaving().contains(place)
-            })
+            .filter(|&place| !change.removed.contains(place) || self.cut.leaving().contains(place))
             .collect();
         let allowed = view.is_quorum_of_places(&kept)
             || self.flaws.has(Flaw::LiveSetQuorum)

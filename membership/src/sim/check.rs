@@ -3,7 +3,9 @@ use std::sync::Arc;
 
 use lampyrid_wire::{Epoch, ProcessId, ViewId};
 
-use crate::{AcceptorState, Protocol, Rank, StopReason, View};
+use crate::{
+    AcceptorState, Change, Protocol, Rank, Status, StopReason, ValueId, ValueRef, View, ViewState,
+};
 
 /// A promise of membership that was broken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,6 +28,14 @@ pub enum Violation {
     /// An acceptor voted below a promise it had sent, or forgot a vote it had sent.
     #[error("{0} broke its promise in epoch {1}: {2:?} after {3:?}")]
     BrokenPromise(ProcessId, Epoch, Rank, Rank),
+    /// A promise or vote was sent that is not durable.
+    #[error(
+        "{0} sent a promise or vote of rank {2:?} after epoch {1} that it had not made durable"
+    )]
+    NotDurable(ProcessId, Epoch, Rank),
+    /// An incarnation that no view lists counts itself active.
+    #[error("{0} acts as a member at an incarnation that its view does not list")]
+    ActsUnlisted(ProcessId),
     /// Subscribers were told an epoch that was not higher.
     #[error("{0} told its subscribers of epoch {1} after epoch {2}")]
     ToldBackwards(ProcessId, Epoch, Epoch),
@@ -46,10 +56,11 @@ pub(super) struct Checker {
     only_harm: bool,
     pub(super) views: BTreeMap<Epoch, Arc<View>>,
     installed: BTreeMap<ProcessId, Epoch>,
-    /// Durable votes: (epoch left, rank) to the value, and who voted.
-    votes: BTreeMap<(Epoch, Rank), (ViewId, BTreeSet<ProcessId>)>,
+    /// Durable votes by epoch left, rank and value: who voted.
+    votes: BTreeMap<(Epoch, Rank, ViewId), BTreeSet<ProcessId>>,
+    /// What each has made durable of an epoch: promises, and votes by rank and name of the value.
+    durable: BTreeSet<(ProcessId, Epoch, Rank, Option<ValueId>)>,
     promised: BTreeMap<(ProcessId, Epoch), Rank>,
-    voted: BTreeMap<(ProcessId, Epoch), Rank>,
 }
 
 impl Checker {
@@ -72,15 +83,30 @@ impl Checker {
             return Err(Violation::WentBack(state.process, before, view.epoch()));
         }
         self.seen(view)?;
-        if let Some(vote) = &state.voted {
-            let (value, voters) = self
-                .votes
-                .entry((view.epoch(), vote.rank))
-                .or_insert_with(|| (vote.value.id(), BTreeSet::new()));
-            if *value != vote.value.id() && !self.only_harm {
-                return Err(Violation::TwoValues(vote.rank, view.epoch()));
+        let (process, epoch) = (state.process, view.epoch());
+        if let Some(rank) = state.promised {
+            self.durable.insert((process, epoch, rank, None));
+            let highest = self.promised.entry((process, epoch)).or_insert(rank);
+            if *highest > rank && !self.only_harm {
+                return Err(Violation::BrokenPromise(process, epoch, rank, *highest));
             }
-            voters.insert(state.process);
+            *highest = rank.max(*highest);
+        }
+        if let Some(vote) = &state.voted {
+            if !self.only_harm {
+                let others = self.votes.range(
+                    (epoch, vote.rank, ViewId([0; 32]))..=(epoch, vote.rank, ViewId([255; 32])),
+                );
+                let other = others.map(|((.., value), _)| *value).find(|&v| v != vote.value.id());
+                if other.is_some() && !vote.rank.is_fast() {
+                    return Err(Violation::TwoValues(vote.rank, epoch));
+                }
+                if let Ok(value) = Change::to(view, &vote.value).id() {
+                    self.durable.insert((process, epoch, vote.rank, Some(value)));
+                }
+            }
+            let voters = self.votes.entry((epoch, vote.rank, vote.value.id())).or_default();
+            voters.insert(process);
         }
         Ok(())
     }
@@ -99,11 +125,16 @@ impl Checker {
             else {
                 return Err(Violation::BrokenChain(id, epoch));
             };
-            let decided = self.votes.range((before.epoch(), Rank { round: 0, index: 0 })..).any(
-                |((left, _), (value, voters))| {
-                    *left == before.epoch() && *value == id && before.is_quorum(voters.iter())
-                },
-            );
+            let left = before.epoch();
+            let cast = self.votes.iter().filter(|((of, _, value), _)| *of == left && *value == id);
+            let decided = cast.into_iter().any(|((_, rank, _), voters)| {
+                let known = voters.iter().filter(|&&p| before.index_of(p).is_some()).count();
+                if rank.is_fast() {
+                    known >= before.fast_quorum()
+                } else {
+                    before.is_quorum(voters.iter())
+                }
+            });
             if !decided && !self.only_harm {
                 return Err(Violation::NoQuorum(id, epoch));
             }
@@ -112,7 +143,8 @@ impl Checker {
         Ok(())
     }
 
-    /// A message leaves a process.
+    /// A message leaves a process: what it says of that process's own promises and votes must be
+    /// durable there.
     pub(super) fn sent(
         &mut self,
         from: ProcessId,
@@ -120,29 +152,37 @@ impl Checker {
         message: &Protocol,
     ) -> Result<(), Violation> {
         let Some(epoch) = epoch.filter(|_| !self.only_harm) else { return Ok(()) };
-        let key = (from, epoch);
-        match message {
-            Protocol::Promise { rank, voted } => {
-                let given = voted.as_ref().map(|vote| vote.rank);
-                if let Some(&known) = self.voted.get(&key)
-                    && given < Some(known)
-                {
-                    let given = given.unwrap_or(*rank);
-                    return Err(Violation::BrokenPromise(from, epoch, given, known));
-                }
-                let highest = self.promised.entry(key).or_insert(*rank);
-                *highest = (*highest).max(*rank);
+        let Protocol::Facts(facts) = message else { return Ok(()) };
+        let Some(place) = self.views.get(&epoch).and_then(|view| view.place_of(from)) else {
+            return Ok(());
+        };
+        let undurable = |rank| Err(Violation::NotDurable(from, epoch, rank));
+        for (rank, ..) in facts.ballots.promises.iter().filter(|(.., by)| by.contains(place)) {
+            if !self.durable.contains(&(from, epoch, *rank, None)) {
+                return undurable(*rank);
             }
-            Protocol::Voted { rank } => {
-                if let Some(&promised) = self.promised.get(&key)
-                    && *rank < promised
-                {
-                    return Err(Violation::BrokenPromise(from, epoch, *rank, promised));
-                }
-                let highest = self.voted.entry(key).or_insert(*rank);
-                *highest = (*highest).max(*rank);
+        }
+        for (rank, value, _) in facts.ballots.votes.iter().filter(|(.., by)| by.contains(place)) {
+            let id = match facts.ballots.values.get(usize::from(*value)) {
+                Some(ValueRef::Known(id)) => Some(*id),
+                Some(ValueRef::Whole(change)) => change.id().ok(),
+                None => None,
+            };
+            if !self.durable.contains(&(from, epoch, *rank, id)) {
+                return undurable(*rank);
             }
-            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A process shows itself as active: only a listed incarnation may, since it may coordinate.
+    pub(super) fn shown(&self, state: &ViewState) -> Result<(), Violation> {
+        let listed = state
+            .view
+            .as_ref()
+            .is_some_and(|view| view.lists(state.me.process, state.me.incarnation));
+        if state.status == Status::Active && !listed {
+            return Err(Violation::ActsUnlisted(state.me.process));
         }
         Ok(())
     }

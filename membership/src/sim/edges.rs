@@ -22,7 +22,7 @@ impl Sim {
         attempt: u64,
         subjects: Vec<Subject>,
     ) -> Result<(), Violation> {
-        let clock = self.clock(place);
+        let (clock, pace) = (self.clock(place), self.plan.pace);
         let mut started = Vec::new();
         if let Some(run) = &mut self.processes[place].run {
             let mut before = std::mem::take(&mut run.edges);
@@ -34,7 +34,7 @@ impl Sim {
                     Some(edge) if same(&edge) => edge,
                     _ => {
                         let mut out = Vec::new();
-                        let core = EdgeCore::new(clock, linked, &mut out);
+                        let core = EdgeCore::new(clock, linked, pace, &mut out);
                         started.push((member.process, out));
                         let incarnation = member.incarnation;
                         SimEdge { core, incarnation, attempt, alarm: None }

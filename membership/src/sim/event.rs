@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use lampyrid_wire::{Peer, ProcessId, Term};
+use lampyrid_wire::{Peer, ProcessId};
 
 use super::Sim;
 use super::sessions::Pair;
+use crate::Stamp;
 use crate::{LinkEvent, ProbeOutcome, Protocol};
 
 /// Something that is going to happen.
@@ -38,7 +39,7 @@ pub(super) struct Letter {
     /// The start of the receiver it was sent to.
     pub(super) boot: u64,
     pub(super) from: Peer,
-    pub(super) term: Option<Term>,
+    pub(super) stamp: Option<Stamp>,
     pub(super) message: Box<Protocol>,
     /// Arrives even if its session has ended: it was read, but waited before it was handled.
     pub(super) outlives: bool,

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::{FaultSet, Random};
-use crate::Flaw;
+use crate::{Flaw, Pace};
 
 /// What is simulated.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +18,8 @@ pub struct Plan {
     pub chaos: Duration,
     /// Which faults.
     pub faults: FaultSet,
+    /// How edges are probed.
+    pub pace: Pace,
     /// How many of 1,000 faults follow the one before at once.
     pub bursts: u64,
     /// How many of 1,000 durable writes end in a crash just before or just after.
@@ -52,6 +54,7 @@ impl Plan {
             one_seed: true,
             chaos: Duration::ZERO,
             faults: FaultSet::default(),
+            pace: Pace::default(),
             bursts: 0,
             crashes_per_write: 0,
             loss: 0,

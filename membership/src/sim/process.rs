@@ -212,14 +212,22 @@ impl Sim {
     }
 
     fn perform(&mut self, place: usize, mut out: Vec<Output>) -> Result<(), Violation> {
+        // An edge monitor speaks up only when the step that woke it is done.
+        let mut edges = Vec::new();
         for output in out.drain(..) {
             if self.processes[place].run.is_none() {
                 // It crashed between two outputs, or left.
                 break;
             }
-            self.carry_out(place, output)?;
+            match output {
+                Output::Watch { .. } | Output::Edge { .. } => edges.push(output),
+                output => self.carry_out(place, output)?,
+            }
         }
         self.spare.push(out);
+        for output in edges {
+            self.carry_out(place, output)?;
+        }
         self.set_alarm(place);
         Ok(())
     }
@@ -228,9 +236,9 @@ impl Sim {
         let id = self.processes[place].id;
         match output {
             Output::Persist(state) => self.save(place, &state)?,
-            Output::Send { to, term, message } => {
-                self.checker.sent(id, term.map(|term| term.epoch), &message)?;
-                self.transmit(place, to, term, message);
+            Output::Send { to, stamp, message } => {
+                self.checker.sent(id, stamp.map(|stamp| stamp.epoch), &message)?;
+                self.transmit(place, to, stamp, message);
             }
             Output::Keep(members) => self.keep(place, &members),
             Output::Seek(addresses) => self.seek(place, &addresses),
@@ -249,6 +257,7 @@ impl Sim {
                     let epoch = state.view.as_ref().map_or(0, |view| view.epoch().0);
                     format!("{place} is {:?}, epoch {epoch} of {size}", state.status)
                 });
+                self.checker.shown(&state)?;
                 if let (Some(change), Some(run)) = (change, &mut self.processes[place].run) {
                     let epoch = change.view.epoch();
                     if epoch <= run.told {

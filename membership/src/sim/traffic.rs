@@ -1,16 +1,11 @@
-use std::collections::HashMap;
-use std::mem::{Discriminant, discriminant};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lampyrid_wire::{Envelope, Peer, Term, encode};
+use crate::{Protocol, Stamp, frame};
 
-use crate::Protocol;
-
-/// What a message weighs as the links hand it over: the encoded envelope. The links add 4 bytes of
-/// length and what TCP and TLS add.
-fn wire_bytes(from: Peer, term: Option<Term>, message: &Protocol) -> usize {
-    let sealed = Envelope::seal(from, term, message);
-    sealed.and_then(|envelope| encode(&envelope)).map_or(0, |frame| frame.len())
+/// What a message weighs as it is handed to the links, which add what is theirs.
+fn wire_bytes(stamp: Option<Stamp>, message: &Protocol) -> usize {
+    frame::seal(stamp, message).map_or(0, |frame| frame.len())
 }
 
 /// What one place sent and was sent in one second.
@@ -27,7 +22,6 @@ pub struct Load {
 /// How many messages of one kind were sent, and what they weighed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Kind {
-    name: String,
     messages: u64,
     bytes: u64,
 }
@@ -38,12 +32,12 @@ struct Kind {
 pub struct Traffic {
     since: Option<Duration>,
     places: Vec<Vec<Load>>,
-    kinds: HashMap<Discriminant<Protocol>, Kind>,
+    kinds: BTreeMap<&'static str, Kind>,
 }
 
 impl Traffic {
     pub(super) fn from(now: Duration, places: usize) -> Self {
-        Self { since: Some(now), places: vec![Vec::new(); places], kinds: HashMap::new() }
+        Self { since: Some(now), places: vec![Vec::new(); places], kinds: BTreeMap::new() }
     }
 
     fn load(&mut self, now: Duration, place: usize) -> Option<&mut Load> {
@@ -59,19 +53,14 @@ impl Traffic {
         &mut self,
         now: Duration,
         place: usize,
-        from: Peer,
-        term: Option<Term>,
+        stamp: Option<Stamp>,
         message: &Protocol,
     ) {
         if self.since.is_none() {
             return;
         }
-        let bytes = wire_bytes(from, term, message) as u64;
-        let kind = self.kinds.entry(discriminant(message)).or_insert_with(|| {
-            let whole = format!("{message:?}");
-            let name = whole.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-            Kind { name: name.to_owned(), ..Kind::default() }
-        });
+        let bytes = wire_bytes(stamp, message) as u64;
+        let kind = self.kinds.entry(message.kind()).or_default();
         kind.messages += 1;
         kind.bytes += bytes;
         if let Some(load) = self.load(now, place) {
@@ -96,10 +85,7 @@ impl Traffic {
     /// Messages and bytes sent by kind of message, by name.
     #[must_use]
     pub fn kinds(&self) -> Vec<(String, u64, u64)> {
-        let kinds = self.kinds.values();
-        let mut all: Vec<_> =
-            kinds.map(|kind| (kind.name.clone(), kind.messages, kind.bytes)).collect();
-        all.sort_unstable();
-        all
+        let kinds = self.kinds.iter();
+        kinds.map(|(name, kind)| ((*name).to_owned(), kind.messages, kind.bytes)).collect()
     }
 }

@@ -1,10 +1,11 @@
 use std::time::Duration;
 
-use lampyrid_wire::{ProcessId, Term};
+use lampyrid_wire::ProcessId;
 
 use super::event::Letter;
 use super::sessions::Pair;
 use super::{Event, Sim, Violation};
+use crate::Stamp;
 use crate::{Input, Protocol};
 
 /// The slowest a straggler is, in microseconds.
@@ -19,7 +20,7 @@ impl Sim {
         &mut self,
         from: usize,
         to: ProcessId,
-        term: Option<Term>,
+        stamp: Option<Stamp>,
         message: Protocol,
     ) {
         let Some(to) = self.place(to) else { return };
@@ -28,13 +29,13 @@ impl Sim {
         let id = session.id;
         let (sender, receiver) = session.ends_from(from);
         let (peer, boot) = (sender.peer, receiver.boot);
-        self.traffic.sent(self.now, from, peer, term, &message);
+        self.traffic.sent(self.now, from, stamp, &message);
         if !self.network.delivers(self.now, from, to) {
             return self.doubt(pair);
         }
         let letter = |message: Box<Protocol>, outlives: bool| {
             let from = peer;
-            Letter { pair, session: id, to, boot, from, term, message, outlives }
+            Letter { pair, session: id, to, boot, from, stamp, message, outlives }
         };
         if self.chaotic {
             if self.random.chance(self.plan.loss) {
@@ -72,7 +73,7 @@ impl Sim {
 
     /// It counts only if its session still stands, or if it was read while that stood.
     pub(super) fn deliver(&mut self, letter: Letter) -> Result<(), Violation> {
-        let Letter { pair, session, to, boot, from, term, message, outlives } = letter;
+        let Letter { pair, session, to, boot, from, stamp, message, outlives } = letter;
         if !self.is_boot(to, boot) {
             return Ok(());
         }
@@ -83,6 +84,6 @@ impl Sim {
         }
         self.delivered += 1;
         self.traffic.received(self.now, to);
-        self.step(to, Input::Received { from, term, message })
+        self.step(to, Input::Received { from, stamp, message })
     }
 }
