@@ -15,8 +15,6 @@ pub struct Counters {
     pub bytes_received: AtomicU64,
     /// Frames that were no message of this version.
     pub undecodable: AtomicU64,
-    /// Frames whose envelope named another sender than their session.
-    pub forged: AtomicU64,
     /// Timers that fired, those of edges included.
     pub timers: AtomicU64,
     /// Durable writes.

@@ -1,9 +1,11 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use lampyrid_wire::{BootNonce, ClusterId, Incarnation, Member, Peer, ProcessId, Term};
 
 use super::{Input, MembershipCore, Output, Start, StopReason};
-use crate::message::{JoinRefusal, Protocol};
+use crate::agreement::{BallotFacts, Change, ValueRef};
+use crate::message::{Facts, JoinRefusal, Protocol};
 use crate::{AcceptorState, LinkEvent, Rank, Status, View};
 
 const CLUSTER: ClusterId = ClusterId::from_u128(42);
@@ -65,7 +67,7 @@ fn step(core: &mut MembershipCore, now: u64, input: Input) -> Vec<Output> {
 }
 
 fn received(from: Peer, term: Option<Term>, message: Protocol) -> Input {
-    Input::Received { from, term, message: Box::new(message) }
+    Input::Received { from, stamp: term.map(Into::into), message: Box::new(message) }
 }
 
 fn sent(out: &[Output]) -> Vec<(u128, Protocol)> {
@@ -86,41 +88,55 @@ fn a_message_of_an_older_view_is_answered_with_the_newest_view_and_nothing_else(
     let rank = Rank { round: 1, index: 2 };
     let before = core.durable().clone();
     let messages = [
-        Protocol::Prepare { rank },
-        Protocol::Accept { rank, value: new.clone().into() },
+        prepare(rank, 2),
+        ballots(BallotFacts {
+            values: vec![ValueRef::Whole(Change::to(&old, &new))],
+            votes: vec![(rank, 0, [2].into_iter().collect())],
+            ..BallotFacts::default()
+        }),
         Protocol::Probe { sequence: 1, attempt: 1 },
     ];
-    for message in messages {
-        let out = step(&mut core, 1_002, received(peer(3, 1), Some(old.term()), message));
+    for (at, message) in (2_000..).step_by(1_000).zip(messages) {
+        let out = step(&mut core, at, received(peer(3, 1), Some(old.term()), message));
         assert_eq!(sent(&out), [(3, Protocol::View(new.clone().into()))]);
     }
     assert_eq!(*core.durable(), before);
 }
 
+fn ballots(facts: BallotFacts) -> Protocol {
+    Protocol::Facts(Arc::new(Facts { ballots: facts, ..Facts::default() }))
+}
+
+fn prepare(rank: Rank, by: u16) -> Protocol {
+    let promises = vec![(rank, None, [by].into_iter().collect())];
+    ballots(BallotFacts { promises, ..BallotFacts::default() })
+}
+
 #[test]
-fn a_promise_is_durable_before_it_is_sent_and_a_lower_rank_is_rejected() {
+fn a_promise_is_durable_before_it_is_sent_and_a_lower_rank_gets_none() {
     let view = view_of(&[(1, 1), (2, 1), (3, 1)]);
     let (mut core, _) = core(1, Some(view.clone()), &[]);
     step(&mut core, 1_001, Input::Link(LinkEvent::Up(peer(3, 1))));
     let high = Rank { round: 4, index: 2 };
-    let prepare = Protocol::Prepare { rank: high };
-    let out = step(&mut core, 1_002, received(peer(3, 1), Some(view.term()), prepare));
+    let out = step(&mut core, 1_002, received(peer(3, 1), Some(view.term()), prepare(high, 2)));
     let saved = out.iter().position(
         |output| matches!(output, Output::Persist(state) if state.promised == Some(high)),
     );
-    let answered = out.iter().position(|output| {
-        matches!(output, Output::Send { message: Protocol::Promise { .. }, .. })
+    let answered = out.iter().position(|output| match output {
+        Output::Send { message: Protocol::Facts(facts), .. } => {
+            let mut promises = facts.ballots.promises.iter();
+            promises.any(|(rank, _, by)| *rank == high && by.contains(0))
+        }
+        _ => false,
     });
     assert!(saved.unwrap() < answered.unwrap());
-    let rank = Rank { round: 3, index: 2 };
-    let prepare = Protocol::Prepare { rank };
-    let out = step(&mut core, 1_003, received(peer(3, 1), Some(view.term()), prepare));
-    assert_eq!(sent(&out), [(3, Protocol::Reject { rank, promised: high })]);
-    // A rank of somebody else's index is nobody's.
-    let rank = Rank { round: 9, index: 1 };
-    let prepare = Protocol::Prepare { rank };
-    let out = step(&mut core, 1_004, received(peer(3, 1), Some(view.term()), prepare));
-    assert_eq!(sent(&out), []);
+    for rank in [Rank { round: 3, index: 2 }, Rank { round: 9, index: 1 }] {
+        // The one is below the promise; the other's owner has not asked for it.
+        let asked = prepare(rank, 2);
+        let out = step(&mut core, 1_003, received(peer(3, 1), Some(view.term()), asked));
+        assert!(!out.iter().any(|output| matches!(output, Output::Persist(_))));
+        assert_eq!(core.durable().promised, Some(high));
+    }
 }
 
 #[test]
@@ -173,7 +189,7 @@ fn a_removed_member_raises_its_incarnation_durably_and_asks_to_be_let_in() {
         out.iter().position(|output| matches!(output, Output::SetIncarnation(Incarnation(2))));
     assert!(saved.unwrap() < became.unwrap());
     assert_eq!(core.status(), Status::Isolated);
-    let join = Protocol::Join { member: member(1, 2), seen: Some(new.term()) };
+    let join = Protocol::Join { member: member(1, 2), seen: Some(new.term()), asked: 1 };
     assert!(sent(&out).contains(&(2, join)), "{out:?}");
 }
 
@@ -184,7 +200,7 @@ fn a_joiner_names_the_view_it_saw_and_goes_round_by_hints() {
         matches!(output, Output::Seek(addresses) if addresses[..] == [member(7, 1).address])
     }));
     let out = step(&mut core, 1_001, Input::Link(LinkEvent::Up(peer(7, 1))));
-    assert_eq!(sent(&out), [(7, Protocol::Join { member: member(1, 1), seen: None })]);
+    assert_eq!(sent(&out), [(7, Protocol::Join { member: member(1, 1), seen: None, asked: 1 })]);
     let view = view_of(&[(7, 1), (8, 1)]);
     let hints = vec![member(8, 1).address];
     let refusal = Protocol::JoinRefused { reason: JoinRefusal::Isolated, hints };
@@ -195,8 +211,8 @@ fn a_joiner_names_the_view_it_saw_and_goes_round_by_hints() {
     step(&mut core, 1_003, Input::Link(LinkEvent::Up(peer(8, 1))));
     let shown = Protocol::View(view.clone().into());
     let out = step(&mut core, 1_004, received(peer(8, 1), Some(view.term()), shown));
-    let join = Protocol::Join { member: member(1, 1), seen: Some(view.term()) };
-    assert_eq!(sent(&out), [(7, join.clone()), (8, join)]);
+    let join = |asked| Protocol::Join { member: member(1, 1), seen: Some(view.term()), asked };
+    assert_eq!(sent(&out), [(7, join(3)), (8, join(4))]);
     assert_eq!(core.status(), Status::Joining);
     let next = view.successor(vec![member(1, 1), member(7, 1), member(8, 1)]).unwrap();
     let shown = Protocol::View(next.clone().into());
@@ -209,7 +225,7 @@ fn a_join_that_saw_another_view_is_shown_this_one() {
     let view = view_of(&[(1, 1), (2, 1)]);
     let (mut core, _) = core(1, Some(view.clone()), &[]);
     step(&mut core, 1_001, Input::Link(LinkEvent::Up(peer(5, 1))));
-    let ask = |seen| Protocol::Join { member: member(5, 1), seen };
+    let ask = |seen| Protocol::Join { member: member(5, 1), seen, asked: 1 };
     let out = step(&mut core, 1_002, received(peer(5, 1), None, ask(None)));
     assert_eq!(sent(&out), [(5, Protocol::View(view.clone().into()))]);
     let newer = Term { epoch: view.epoch().next(), ..view.term() };

@@ -42,7 +42,7 @@ fn membership(counters: &lampyrid_membership::Counters) {
     traffic("membership", sent, received, read(&counters.timers));
     counter!("lampyrid_membership_durable_writes_total").absolute(read(&counters.writes));
     counter!("lampyrid_views_total").absolute(read(&counters.views));
-    let refused = read(&counters.undecodable) + read(&counters.forged);
+    let refused = read(&counters.undecodable);
     counter!("lampyrid_messages_refused_total", "concern" => "membership").absolute(refused);
 }
 

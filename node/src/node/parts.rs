@@ -10,7 +10,7 @@ use lampyrid_coordinator::{
     BroadcasterArguments, BroadcasterConfig, CoordinatorArguments, CoordinatorConfig, Gateway,
 };
 use lampyrid_membership::{
-    AcceptorState, Ended, LinkEvent, MembershipArguments, MembershipConfig, MembershipPort,
+    AcceptorState, Ended, LinkEvent, MembershipArguments, MembershipConfig, MembershipPort, Pace,
     RefusalReason, Status, ViewEvent, ViewHandle, ViewState,
 };
 use lampyrid_migration::{
@@ -220,6 +220,7 @@ impl Parts {
                 seeds: seeds.to_vec(),
                 found: config.join.is_empty().then(ClusterId::random),
                 jitter: self.nonce.0,
+                pace: Pace::default(),
             },
             handle: self.view.clone(),
             port: self.port.clone(),
