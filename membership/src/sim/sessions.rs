@@ -55,6 +55,7 @@ impl Sim {
             Some(End { place, boot: run.boot, peer: run.peer, heard, next_arrival })
         };
         let (Some(one), Some(other)) = (end(a), end(b)) else { return };
+        self.say(|| format!("{a} and {b} meet"));
         self.session_serial += 1;
         let session = Session { id: self.session_serial, ends: [one, other], doubted: false };
         let session = self.tell_ends(session, LinkEvent::Up);
@@ -80,6 +81,7 @@ impl Sim {
     pub(super) fn close_session(&mut self, pair: Pair) {
         let Some(session) = self.sessions.remove(&pair) else { return };
         let Pair(a, b) = pair;
+        self.say(|| format!("{a} and {b} part"));
         self.processes[a].neighbours.remove(&b);
         self.processes[b].neighbours.remove(&a);
         self.tell_ends(session, LinkEvent::Down);

@@ -30,6 +30,7 @@ impl Sim {
         let (sender, receiver) = session.ends_from(from);
         let (peer, boot) = (sender.peer, receiver.boot);
         self.traffic.sent(self.now, from, stamp, &message);
+        self.say(|| format!("{from} -> {to}: {}", message.kind()));
         if !self.network.delivers(self.now, from, to) {
             return self.doubt(pair);
         }
