@@ -69,6 +69,10 @@ pub const FRESH_PROBE_LIMIT: Duration = Duration::from_millis(500);
 /// [`HOLD`] its process was frozen.
 pub const PULSE: Duration = Duration::from_millis(250);
 
+/// How long a report stands although its subject answers again: longer than any agreement that it
+/// may be part of takes.
+pub const ACCUSATION_HOLDS: Duration = Duration::from_millis(5_000);
+
 /// How long a status is to be believed after a step. Nobody accuses a process that was silent for
 /// less.
 pub const HOLD: Duration = EDGE_LIMIT;

@@ -50,7 +50,7 @@ impl MembershipCore {
         self.round.reset();
         self.undecided_since = None;
         self.catch_up = super::CatchUp::default();
-        self.watching.reports_as = 0;
+        self.watching.begin_view();
         self.tell_everybody_of(now, before.as_deref(), &view);
         self.waiting.clear();
         self.restart_seeking(now);

@@ -200,6 +200,7 @@ impl MembershipCore {
     fn due(&self) -> Option<Duration> {
         [
             self.watching_deadline(),
+            self.retraction_due(),
             self.proposing_deadline(),
             self.gossip.next(),
             self.telling_deadline(),
@@ -268,6 +269,7 @@ impl MembershipCore {
         }
         self.last_step = now;
         self.refresh_waiting(now);
+        self.retract_if_due(now);
         self.refresh_watch(out);
         self.note_undecided(now);
         self.refresh_status(now, out);

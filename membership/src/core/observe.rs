@@ -4,7 +4,7 @@ use std::time::Duration;
 use lampyrid_wire::{Incarnation, Peer, ProcessId};
 
 use super::{EdgeEvent, MembershipCore, Output, Subject};
-use crate::limits::{EDGE_LIMIT, HOLD, LATE, PULSE, RECONNECT_HOLD};
+use crate::limits::{ACCUSATION_HOLDS, EDGE_LIMIT, HOLD, LATE, PULSE, RECONNECT_HOLD};
 use crate::message::Protocol;
 use crate::{EdgeInput, Verdict, View};
 
@@ -31,6 +31,8 @@ pub(super) struct Watching {
 struct Edge {
     incarnation: Incarnation,
     sight: Sight,
+    /// When it answered again after it had been reported.
+    recovered: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,16 @@ impl Watching {
             lost: BTreeMap::new(),
             stalled_until: Duration::ZERO,
             emitted: None,
+        }
+    }
+}
+
+impl Watching {
+    /// A new view: nothing was reported in it.
+    pub(super) fn begin_view(&mut self) {
+        self.reports_as = 0;
+        for edge in self.edges.values_mut() {
+            edge.recovered = None;
         }
     }
 }
@@ -121,7 +133,11 @@ impl MembershipCore {
         let edges = &mut self.watching.edges;
         edges.retain(|process, edge| wanted.1.contains(&(*process, edge.incarnation)));
         for &(process, incarnation) in &wanted.1 {
-            edges.entry(process).or_insert(Edge { incarnation, sight: Sight::Presumed });
+            edges.entry(process).or_insert(Edge {
+                incarnation,
+                sight: Sight::Presumed,
+                recovered: None,
+            });
         }
         self.watching.lost.retain(|process, _| edges.contains_key(process));
         self.watching.emitted = Some(wanted);
@@ -170,6 +186,9 @@ impl MembershipCore {
                 self.send(subject, Protocol::Probe { sequence, attempt }, out);
             }
             EdgeEvent::Verdict(Verdict::Healthy, round_trip) => {
+                if edge.sight == Sight::Down {
+                    edge.recovered = Some(now);
+                }
                 edge.sight = Sight::Healthy;
                 self.watching.lost.remove(&subject);
                 self.round.note_round_trip(round_trip);
@@ -180,6 +199,7 @@ impl MembershipCore {
             }
             EdgeEvent::Verdict(Verdict::Lost | Verdict::Silent, _) => {
                 edge.sight = Sight::Down;
+                edge.recovered = None;
                 self.watching.lost.remove(&subject);
                 self.alert(now, subject);
             }
@@ -219,6 +239,23 @@ impl MembershipCore {
     /// True if this process observes that one.
     pub(super) fn is_subject_process(&self, process: ProcessId) -> bool {
         self.watching.edges.contains_key(&process)
+    }
+
+    /// A report that has led to nothing although its subject has long been answering again is
+    /// taken back, under the next attempt: else the noise of a long view would add up to a cut,
+    /// and reports of nearly everybody, from a bad moment, would stand in the way of any view.
+    pub(super) fn retract_if_due(&mut self, now: Duration) {
+        if self.retraction_due().is_some_and(|at| now >= at) {
+            for edge in self.watching.edges.values_mut() {
+                edge.recovered = None;
+            }
+            self.next_attempt(now);
+        }
+    }
+
+    pub(super) fn retraction_due(&self) -> Option<Duration> {
+        let recovered = self.watching.edges.values().filter_map(|edge| edge.recovered).min();
+        recovered.map(|since| since + ACCUSATION_HOLDS)
     }
 
     /// In a new view nothing is reported yet; what is unreachable still, is reported at once.
