@@ -95,7 +95,7 @@ impl Sim {
             stirred: true,
             spare: Vec::new(),
             spare_edge: Vec::new(),
-            verbose: false,
+            verbose: std::env::var("SIM_VERBOSE").is_ok(),
         }
     }
 

@@ -94,6 +94,12 @@ impl Sim {
 
     /// Starts a process from that state, which is on its disk.
     pub(super) fn launch(&mut self, place: usize, state: AcceptorState) -> Result<(), Violation> {
+        let out = self.ready(place, state);
+        self.perform(place, out)
+    }
+
+    /// Has it running, with its first wishes not carried out yet.
+    pub(super) fn ready(&mut self, place: usize, state: AcceptorState) -> Vec<Output> {
         let boot = self.random.draw();
         self.stirred = true;
         let process = &mut self.processes[place];
@@ -127,7 +133,7 @@ impl Sim {
             told: Epoch(0),
         });
         self.say(|| format!("{place} starts as {}", peer.incarnation));
-        self.perform(place, out)
+        out
     }
 
     fn seeds_of(&self, place: usize) -> Vec<SocketAddr> {
@@ -211,7 +217,7 @@ impl Sim {
         }
     }
 
-    fn perform(&mut self, place: usize, mut out: Vec<Output>) -> Result<(), Violation> {
+    pub(super) fn perform(&mut self, place: usize, mut out: Vec<Output>) -> Result<(), Violation> {
         // An edge monitor speaks up only when the step that woke it is done.
         let mut edges = Vec::new();
         for output in out.drain(..) {

@@ -20,6 +20,8 @@ impl Sim {
         let first = View::first(cluster_of(plan.seed), "sim", founder);
         let Some(view) = first.successor(members.clone()).map(Arc::new) else { return Ok(sim) };
         sim.checker.start_from(Arc::new(first), Arc::clone(&view));
+        // All are there before the first connects to another.
+        let mut wishes = Vec::new();
         for (place, member) in members.iter().enumerate() {
             let state = AcceptorState {
                 cluster: Some(view.cluster()),
@@ -28,8 +30,11 @@ impl Sim {
             };
             // A store in memory never fails; if it did, the process would start as a joiner.
             if sim.processes[place].disk.save(&state).is_ok() {
-                sim.launch(place, state)?;
+                wishes.push((place, sim.ready(place, state)));
             }
+        }
+        for (place, out) in wishes {
+            sim.perform(place, out)?;
         }
         sim.run_until(sim.now() + REST)?;
         if !sim.converged() || sim.state(0).and_then(|state| state.view.as_ref()) != Some(&view) {
