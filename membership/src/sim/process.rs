@@ -83,7 +83,8 @@ impl Sim {
             return Ok(());
         }
         let Ok(state) = start_identity(&process.disk, process.id) else { return Ok(()) };
-        self.launch(place, state)
+        let out = self.launch(place, state);
+        self.perform(place, out)
     }
 
     /// Starts it at some moment within that time, in microseconds.
@@ -92,8 +93,8 @@ impl Sim {
         self.after(delay, Event::Restart(place));
     }
 
-    /// Starts a process from that state, which is on its disk.
-    pub(super) fn launch(&mut self, place: usize, state: AcceptorState) -> Result<(), Violation> {
+    /// Starts a process from that state, which is on its disk. What it wants done first is returned.
+    pub(super) fn launch(&mut self, place: usize, state: AcceptorState) -> Vec<Output> {
         let boot = self.random.draw();
         self.stirred = true;
         let process = &mut self.processes[place];
@@ -127,7 +128,7 @@ impl Sim {
             told: Epoch(0),
         });
         self.say(|| format!("{place} starts as {}", peer.incarnation));
-        self.perform(place, out)
+        out
     }
 
     fn seeds_of(&self, place: usize) -> Vec<SocketAddr> {
@@ -211,7 +212,7 @@ impl Sim {
         }
     }
 
-    fn perform(&mut self, place: usize, mut out: Vec<Output>) -> Result<(), Violation> {
+    pub(super) fn perform(&mut self, place: usize, mut out: Vec<Output>) -> Result<(), Violation> {
         // An edge monitor speaks up only when the step that woke it is done.
         let mut edges = Vec::new();
         for output in out.drain(..) {
