@@ -1,10 +1,11 @@
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use lampyrid_wire::{ClusterId, Epoch, Incarnation, Member, ProcessId, Term, ViewId};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::agreement::Change;
 use crate::ring::{COORDINATOR_ROLE, Ring};
 use crate::stamp::Stamp;
 use crate::topology::Topology;
@@ -30,7 +31,12 @@ pub struct View {
 struct Derived {
     topology: OnceLock<Topology>,
     stamp: OnceLock<Stamp>,
+    /// Successors made lately, by what they change: each is asked for several times.
+    successors: Arc<Mutex<Vec<(Change, Arc<View>)>>>,
 }
+
+/// Successors of a view that are kept at hand.
+const SUCCESSORS: usize = 4;
 
 impl std::fmt::Debug for Derived {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -98,6 +104,26 @@ impl View {
     #[must_use]
     pub fn stamp(&self) -> Stamp {
         *self.derived.stamp.get_or_init(|| self.term().into())
+    }
+
+    /// The successor by `change`, as `make` makes it or has made it before.
+    pub(crate) fn successor_by(
+        &self,
+        change: &Change,
+        make: impl FnOnce() -> Option<Self>,
+    ) -> Option<Arc<Self>> {
+        let lock = || self.derived.successors.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock().iter().find(|(by, _)| by == change).map(|(_, next)| Arc::clone(next));
+        if known.is_some() {
+            return known;
+        }
+        let next = Arc::new(make()?);
+        let mut successors = lock();
+        if successors.len() >= SUCCESSORS {
+            successors.remove(0);
+        }
+        successors.push((change.clone(), Arc::clone(&next)));
+        Some(next)
     }
 
     /// Who observes whom, and who has links with whom.

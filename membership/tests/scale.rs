@@ -24,9 +24,18 @@ fn scratch() {
             "bootstrap" => format!("{:?}", bootstrap(seed, n, seconds(1))),
             "crash" => format!("{:?}", crash_some(seed, n, c, false, seconds(3))),
             "unplug" => format!("{:?}", crash_some(seed, n, c, true, seconds(3))),
-            "lossin" => format!("{:?}", trouble_some(seed, n, c, Trouble::Loss(Direction::Incoming, 800), seconds(60))),
-            "lossout" => format!("{:?}", trouble_some(seed, n, c, Trouble::Loss(Direction::Outgoing, 800), seconds(60))),
-            "flipin" => format!("{:?}", trouble_some(seed, n, c, Trouble::FlipFlop(Direction::Incoming), seconds(60))),
+            "lossin" => format!(
+                "{:?}",
+                trouble_some(seed, n, c, Trouble::Loss(Direction::Incoming, 800), seconds(60))
+            ),
+            "lossout" => format!(
+                "{:?}",
+                trouble_some(seed, n, c, Trouble::Loss(Direction::Outgoing, 800), seconds(60))
+            ),
+            "flipin" => format!(
+                "{:?}",
+                trouble_some(seed, n, c, Trouble::FlipFlop(Direction::Incoming), seconds(60))
+            ),
             "load" => format!("{:?}", loads(seed, n, c, seconds(60), seconds(60))),
             _ => panic!(),
         };

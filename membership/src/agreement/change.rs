@@ -57,6 +57,10 @@ impl Change {
     /// places, records out of order or too large, no member left, more than a view may have.
     #[must_use]
     pub fn apply(&self, old: &View) -> Option<Arc<View>> {
+        old.successor_by(self, || self.make(old))
+    }
+
+    fn make(&self, old: &View) -> Option<View> {
         let sorted = self.put.windows(2).all(|pair| pair[0].process < pair[1].process);
         if !sorted
             || self.is_nothing()
@@ -77,7 +81,7 @@ impl Change {
         if members.len() > MAX_MEMBERS {
             return None;
         }
-        old.successor(members).map(Arc::new)
+        old.successor(members)
     }
 
     /// A record of a process that is to go: no change has such.

@@ -95,7 +95,7 @@ impl Sim {
             stirred: true,
             spare: Vec::new(),
             spare_edge: Vec::new(),
-            verbose: std::env::var("SIM_VERBOSE").is_ok(),
+            verbose: false,
         }
     }
 

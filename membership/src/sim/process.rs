@@ -83,7 +83,8 @@ impl Sim {
             return Ok(());
         }
         let Ok(state) = start_identity(&process.disk, process.id) else { return Ok(()) };
-        self.launch(place, state)
+        let out = self.launch(place, state);
+        self.perform(place, out)
     }
 
     /// Starts it at some moment within that time, in microseconds.
@@ -92,14 +93,8 @@ impl Sim {
         self.after(delay, Event::Restart(place));
     }
 
-    /// Starts a process from that state, which is on its disk.
-    pub(super) fn launch(&mut self, place: usize, state: AcceptorState) -> Result<(), Violation> {
-        let out = self.ready(place, state);
-        self.perform(place, out)
-    }
-
-    /// Has it running, with its first wishes not carried out yet.
-    pub(super) fn ready(&mut self, place: usize, state: AcceptorState) -> Vec<Output> {
+    /// Starts a process from that state, which is on its disk. What it wants done first is returned.
+    pub(super) fn launch(&mut self, place: usize, state: AcceptorState) -> Vec<Output> {
         let boot = self.random.draw();
         self.stirred = true;
         let process = &mut self.processes[place];

@@ -20,8 +20,7 @@ impl Sim {
         let first = View::first(cluster_of(plan.seed), "sim", founder);
         let Some(view) = first.successor(members.clone()).map(Arc::new) else { return Ok(sim) };
         sim.checker.start_from(Arc::new(first), Arc::clone(&view));
-        // All are there before the first connects to another.
-        let mut wishes = Vec::new();
+        let mut first_words = Vec::new();
         for (place, member) in members.iter().enumerate() {
             let state = AcceptorState {
                 cluster: Some(view.cluster()),
@@ -30,10 +29,11 @@ impl Sim {
             };
             // A store in memory never fails; if it did, the process would start as a joiner.
             if sim.processes[place].disk.save(&state).is_ok() {
-                wishes.push((place, sim.ready(place, state)));
+                first_words.push((place, sim.launch(place, state)));
             }
         }
-        for (place, out) in wishes {
+        // All listen before anybody looks for anybody.
+        for (place, out) in first_words {
             sim.perform(place, out)?;
         }
         sim.run_until(sim.now() + REST)?;

@@ -15,6 +15,8 @@ pub struct Crashes {
     pub took: Duration,
     /// Messages delivered from the crash until then.
     pub messages: u64,
+    /// Messages delivered in the whole simulation.
+    pub delivered: u64,
 }
 
 /// `crashes` members of a settled cluster end at the same moment. If `silently`, their machines
@@ -42,5 +44,6 @@ pub fn crash_some(
     sim.until_converged_within(LIMIT)?;
     let (took, messages) = (sim.now() - start, sim.delivered() - delivered);
     sim.run_until(sim.now() + after)?;
-    Ok(Crashes { changes: sim.views().count() - before, took, messages })
+    let changes = sim.views().count() - before;
+    Ok(Crashes { changes, took, messages, delivered: sim.delivered() })
 }

@@ -4,11 +4,13 @@
 mod bootstrap;
 mod crashes;
 mod load;
+mod seeds;
 mod trouble;
 
 pub use self::bootstrap::{Bootstrap, bootstrap};
 pub use self::crashes::{Crashes, crash_some};
 pub use self::load::{Bytes, Loads, loads};
+pub use self::seeds::over_seeds;
 pub use self::trouble::{Trouble, Troubled, trouble_some};
 
 use std::collections::BTreeSet;
