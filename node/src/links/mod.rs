@@ -54,6 +54,7 @@ mod tests;
 
 pub use config::{Cookie, LinksConfig, LinksHooks};
 pub use counters::{ChannelCounters, LinkCounters};
+pub(crate) use dial::probe;
 pub use error::LinksError;
 pub use handle::LinksHandle;
 pub use transport::{Plain, Securing, Transport, WireStream};

@@ -218,7 +218,9 @@ impl Parts {
             config: MembershipConfig {
                 cluster_name: config.cluster_name.clone(),
                 seeds: seeds.to_vec(),
-                found: config.join.is_empty().then(ClusterId::random),
+                // A process that was told which cluster is its own founds no other.
+                found: (config.join.is_empty() && self.identity.cluster.is_none())
+                    .then(ClusterId::random),
                 jitter: self.nonce.0,
             },
             handle: self.view.clone(),

@@ -33,6 +33,11 @@ impl ProcessTable {
         Self(database)
     }
 
+    /// The database that the table is in.
+    pub(crate) fn database(&self) -> Arc<Database> {
+        Arc::clone(&self.0)
+    }
+
     /// The port chosen at an earlier start.
     pub(crate) fn port(&self) -> Result<Option<u16>, AcceptorStoreError> {
         self.read(PORT)

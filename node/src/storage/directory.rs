@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use lampyrid_membership::{AcceptorStore, AcceptorStoreError, MemoryStore};
-use lampyrid_migration::{JournalSource, OpenError, open_database};
+use lampyrid_migration::{Image, Journal, JournalError, JournalSource, OpenError, open_database};
 use redb::{Database, DatabaseError};
 
 use super::acceptor::ProcessTable;
@@ -23,6 +23,12 @@ pub enum StorageError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// No process has ever used it.
+    #[error("{} does not exist: no process has used this data directory", path.display())]
+    Missing {
+        /// The store that is not there.
+        path: PathBuf,
+    },
     /// The store in it is in use, damaged, or not to be read or written.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -33,6 +39,14 @@ pub enum StorageError {
         path: PathBuf,
         /// What is wrong.
         source: AcceptorStoreError,
+    },
+    /// The journal in the store cannot be read.
+    #[error("{}: {source}", path.display())]
+    Journal {
+        /// The store.
+        path: PathBuf,
+        /// What is wrong.
+        source: JournalError,
     },
 }
 
@@ -84,7 +98,21 @@ impl Storage {
             .mode(0o700)
             .create(directory)
             .map_err(|source| StorageError::Directory { path: directory.to_owned(), source })?;
+        Self::open_store(directory.join(STORE_FILE))
+    }
+
+    /// Opens a data directory that a process has used before, and makes nothing. Blocks as `open`
+    /// does.
+    pub(crate) fn open_used(directory: &Path) -> Result<Self, StorageError> {
         let path = directory.join(STORE_FILE);
+        // Whatever else is wrong with the path shows when it is opened.
+        if let Ok(false) = path.try_exists() {
+            return Err(StorageError::Missing { path });
+        }
+        Self::open_store(path)
+    }
+
+    fn open_store(path: PathBuf) -> Result<Self, StorageError> {
         let database = open_database(&path)?;
         let lease = Lease(Some((path.clone(), Arc::downgrade(&database))));
         let table = ProcessTable::new(Arc::clone(&database));
@@ -115,6 +143,14 @@ impl Storage {
     /// They do.
     pub(crate) fn set_has_bubbles(&self) -> Result<(), StorageError> {
         self.ask(ProcessTable::set_has_bubbles).map(|_| ())
+    }
+
+    /// All rows of the journal.
+    pub(crate) fn image(&self) -> Result<Image, StorageError> {
+        let Some((path, table)) = &self.table else { return Ok(Image::default()) };
+        lampyrid_migration::Database::new(table.database())
+            .replay()
+            .map_err(|source| StorageError::Journal { path: path.clone(), source })
     }
 
     /// The error of a failed write or read of the process's own rows.
