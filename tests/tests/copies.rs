@@ -184,3 +184,40 @@ fn a_restored_backup_is_told_by_the_view_that_lists_it_higher() {
     cluster.restart(restored);
     cluster.wait_agreed();
 }
+
+/// Nobody who has met the newer life is still running, and no view lists the process: what tells is
+/// what the others keep on disk.
+#[test]
+fn an_old_copy_is_known_to_those_who_were_restarted_since() {
+    let mut cluster = Cluster::empty(BINARY);
+    let log = "info,lampyrid::node::memory=debug";
+    for _ in 0..3 {
+        cluster.add(Options::default().with("--log", log));
+    }
+    cluster.wait_agreed();
+    cluster.lose(&[2]);
+    let old = copy(&cluster.data_dir(2), &cluster.path().join("backup"));
+    cluster.restart(2);
+    cluster.wait_agreed();
+    let me = view(&cluster, 2);
+    let (id, incarnation) = (me["self"].as_str().expect("an id"), &me["incarnation"]);
+    let met = format!("ProcessId({id}), incarnation: Incarnation({incarnation})");
+    for at in 0..2 {
+        eventually("the newer life to be kept", || {
+            let text = cluster.node(at).stderr();
+            let kept = text.lines().filter(|line| line.contains("kept which lives were met"));
+            kept.into_iter().any(|line| line.contains(&met)).then_some(())
+        });
+    }
+    cluster.kill(2);
+    cluster.wait_agreed();
+    cluster.lose(&[0, 1]);
+    cluster.restart(0);
+    cluster.restart(1);
+    let (before, _) = cluster.wait_agreed();
+    ends_rolled_back(&cluster, 2, &old);
+    assert_eq!(cluster.wait_agreed().0["id"], before["id"], "no view change came of it");
+    // The directory as it was at the end is right.
+    cluster.restart(2);
+    cluster.wait_agreed();
+}

@@ -87,7 +87,7 @@ pub(super) async fn start(config: NodeConfig, states: StateStorage) -> Result<No
     if let (Some(cluster), None, true) = (identity.cluster, &identity.view, seeds.is_empty()) {
         return Err(StartError::NoSeed(cluster));
     }
-    let parts = Parts::new(&config, identity, advertised);
+    let parts = Parts::new(&config, identity, advertised, &storage)?;
     let links = parts.links(&config, listener, advertised)?;
     let counters = Counters { links: links.counters(), ..parts.counters.clone() };
     let arguments = parts.migration(&storage, states, links.clone());

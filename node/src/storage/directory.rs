@@ -5,6 +5,7 @@ use std::sync::{Arc, Weak};
 
 use lampyrid_membership::{AcceptorStore, AcceptorStoreError, MemoryStore};
 use lampyrid_migration::{Image, Journal, JournalError, JournalSource, OpenError, open_database};
+use lampyrid_wire::Peer;
 use redb::{Database, DatabaseError};
 
 use super::acceptor::ProcessTable;
@@ -72,6 +73,18 @@ impl Lease {
         let Some((path, store)) = &self.0 else { return true };
         store.strong_count() == 0
             && !matches!(Database::open(path), Err(DatabaseError::DatabaseAlreadyOpen))
+    }
+}
+
+/// A way to write down what is good to know and may be lost.
+#[derive(Debug, Clone)]
+pub(crate) struct Notebook(Weak<Database>);
+
+impl Notebook {
+    /// Remembers which lives of other processes were met; not, once the store was let go of.
+    pub(crate) fn set_lives(&self, lives: &[Peer]) -> Result<(), AcceptorStoreError> {
+        let Some(database) = self.0.upgrade() else { return Ok(()) };
+        ProcessTable::new(database).set_lives(lives)
     }
 }
 
@@ -143,6 +156,16 @@ impl Storage {
     /// They do.
     pub(crate) fn set_has_bubbles(&self) -> Result<(), StorageError> {
         self.ask(ProcessTable::set_has_bubbles).map(|_| ())
+    }
+
+    /// Which lives of other processes were met.
+    pub(crate) fn lives(&self) -> Result<Vec<Peer>, StorageError> {
+        Ok(self.ask(ProcessTable::lives)?.unwrap_or_default())
+    }
+
+    /// Where to keep them, if anything is kept; does not hold the store open.
+    pub(crate) fn notebook(&self) -> Option<Notebook> {
+        self.table.as_ref().map(|(_, table)| Notebook(Arc::downgrade(&table.database())))
     }
 
     /// All rows of the journal.

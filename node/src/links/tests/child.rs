@@ -17,7 +17,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 
-use super::super::{Cookie, LinksConfig, LinksHandle, LinksHooks, Plain};
+use super::super::{Cookie, LinksConfig, LinksHandle, LinksHooks, Lives, Plain};
 
 pub(super) const VARIABLE: &str = "LAMPYRID_LINKS_CHILD";
 
@@ -149,6 +149,7 @@ pub(super) async fn run(arguments: &str) {
         cookie: Cookie::new(cookie.as_bytes().to_vec()).unwrap(),
         transport: Arc::new(Plain),
         clock: Arc::new(SystemClock::new()),
+        lives: Lives::default(),
         seed: me.nonce.0,
     };
     let inbox = Inbox {
