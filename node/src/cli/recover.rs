@@ -88,12 +88,15 @@ fn forcing(recovery: &Recovery, others: &[(Member, ProbeOutcome)], stake: &Stake
         let _ = writeln!(text, "  {name}  {process}  {address}  {outcome}");
     }
     entities(&mut text, stake);
-    text.push_str(
-        "Entities of the others stay on their disks and are away until their process joins the new \
-         cluster:\n  lampyrid recover --data-dir DIR --join-new-cluster CLUSTER\nDo not create them \
-         again meanwhile: they would be there twice. If a majority of the others does run or comes \
-         back, there are two clusters from now on.\n",
-    );
+    if !others.is_empty() {
+        text.push_str(
+            "Entities of the others stay on their disks and are away until their process joins\n\
+             the new cluster:\n  \
+             lampyrid recover --data-dir DIR --join-new-cluster CLUSTER\n\
+             Do not create them again meanwhile: they would be there twice. If a majority of the\n\
+             others runs after all or comes back, there are two clusters from now on.\n",
+        );
+    }
     text
 }
 
@@ -106,7 +109,7 @@ fn joining(recovery: &Recovery, target: ClusterId, stake: &Stake) -> String {
     let _ = writeln!(text, "to join   {target}");
     entities(&mut text, stake);
     text.push_str(
-        "It leaves its cluster and can never go back: what it promised there is forgotten. An \
+        "It leaves its cluster and can never go back: what it promised there is forgotten. An\n\
          entity of its that was created again in the other cluster will be there twice.\n",
     );
     text
@@ -117,7 +120,7 @@ fn entities(text: &mut String, stake: &Stake) {
     if stake.sent > 0 {
         let _ = writeln!(
             text,
-            "in doubt  {} sent to another process that has not acknowledged: not served here; they \
+            "in doubt  {} sent to another process that has not acknowledged: not served here; they\n          \
              are there, or will be when both are in one cluster",
             stake.sent
         );
@@ -125,7 +128,7 @@ fn entities(text: &mut String, stake: &Stake) {
     if stake.staged > 0 {
         let _ = writeln!(
             text,
-            "in doubt  {} staged here by another process that has not decided: not served until it \
+            "in doubt  {} staged here by another process that has not decided: not served until it\n          \
              is in the same cluster and says so",
             stake.staged
         );

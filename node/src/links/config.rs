@@ -8,7 +8,6 @@ use tokio::net::TcpListener;
 
 use super::error::LinksError;
 use super::limits::{MAX_CLUSTER_NAME_BYTES, MIN_COOKIE_BYTES};
-use super::lives::Lives;
 use super::transport::Transport;
 
 /// The secret that all processes of a cluster share. It is never sent, and never shown by
@@ -55,14 +54,14 @@ pub struct LinksConfig {
     pub cluster: Option<ClusterId>,
     /// The shared secret.
     pub cookie: Cookie,
+    /// Lives of other processes that were met before. The links only read it: whoever keeps it
+    /// notes what [`LinkEvent::Up`] brings.
+    pub lives: super::lives::Lives,
     /// Plain TCP, or what secures it.
     pub transport: Arc<dyn Transport>,
     /// Time for backoff and limits of sessions. (Limits on single reads and connects follow the
     /// runtime's own timer.)
     pub clock: Arc<dyn Clock>,
-    /// Lives of other processes that were met before. The links only read it: whoever keeps it
-    /// notes what [`LinkEvent::Up`] brings.
-    pub lives: Lives,
     /// Seed of the jitter of redials.
     pub seed: u64,
 }

@@ -125,10 +125,10 @@ impl Parts {
             advertised,
             cluster_name: config.cluster_name.clone(),
             cluster: self.identity.cluster,
+            lives: self.lives.clone(),
             cookie: Cookie::new(config.cookie.as_bytes().to_vec())?,
             transport: Arc::new(Plain),
             clock: Arc::clone(&self.clock),
-            lives: self.lives.clone(),
             seed: self.nonce.0,
         };
         Ok(LinksHandle::new(links, self.link_hooks())?)

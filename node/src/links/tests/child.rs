@@ -17,7 +17,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 
-use super::super::{Cookie, LinksConfig, LinksHandle, LinksHooks, Lives, Plain};
+use super::super::{Cookie, LinksConfig, LinksHandle, LinksHooks, Plain};
 
 pub(super) const VARIABLE: &str = "LAMPYRID_LINKS_CHILD";
 
@@ -147,9 +147,9 @@ pub(super) async fn run(arguments: &str) {
         cluster_name: cluster_name.to_owned(),
         cluster: cluster.parse().ok().map(ClusterId::from_u128),
         cookie: Cookie::new(cookie.as_bytes().to_vec()).unwrap(),
+        lives: super::super::Lives::default(),
         transport: Arc::new(Plain),
         clock: Arc::new(SystemClock::new()),
-        lives: Lives::default(),
         seed: me.nonce.0,
     };
     let inbox = Inbox {
