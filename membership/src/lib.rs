@@ -16,6 +16,7 @@ mod cut;
 mod edge;
 mod fence;
 mod flaw;
+mod force;
 pub mod frame;
 mod handle;
 pub mod limits;
@@ -43,6 +44,7 @@ pub use edge::{EdgeCore, EdgeInput, EdgeOutput, Pace, Verdict};
 pub use fence::Fence;
 #[cfg(any(test, feature = "testkit"))]
 pub use flaw::Flaw;
+pub use force::{ForceRefusal, MAX_PARENTS};
 pub use handle::{Isolated, Status, ViewEvent, ViewHandle, ViewState};
 pub use links::{LinkControl, LinkEvent, ProbeOutcome, RefusalReason};
 pub use message::{Announcement, Facts, JoinRefusal, Protocol};

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lampyrid_wire::{ClusterId, Incarnation, ProcessId};
+use lampyrid_wire::{ClusterId, Incarnation, ProcessId, Term};
 use serde::{Deserialize, Serialize};
 
 use crate::{Rank, View, Vote};
@@ -13,7 +13,8 @@ pub struct AcceptorState {
     pub process: ProcessId,
     /// The highest incarnation it has used.
     pub incarnation: Incarnation,
-    /// Its cluster; set once, never changed.
+    /// Its cluster; set once. Only an operator's command leads to another, see
+    /// [`AcceptorState::force_new_cluster`].
     pub cluster: Option<ClusterId>,
     /// The newest view it has installed.
     pub view: Option<Arc<View>>,
@@ -21,13 +22,25 @@ pub struct AcceptorState {
     pub promised: Option<Rank>,
     /// The vote of the highest rank given among the successors of `view`.
     pub voted: Option<Vote>,
+    /// The last view of each cluster that it left by an operator's command, the newest last. Stores
+    /// of before there was such a command do not have the field.
+    #[serde(default)]
+    pub parents: Vec<Term>,
 }
 
 impl AcceptorState {
     /// The state of a process that has never been anything.
     #[must_use]
     pub fn new(process: ProcessId, incarnation: Incarnation) -> Self {
-        Self { process, incarnation, cluster: None, view: None, promised: None, voted: None }
+        Self {
+            process,
+            incarnation,
+            cluster: None,
+            view: None,
+            promised: None,
+            voted: None,
+            parents: Vec::new(),
+        }
     }
 }
 
@@ -116,5 +129,28 @@ mod tests {
         assert_eq!((first.process, first.incarnation), (ProcessId::from_u128(1), Incarnation(1)));
         assert_eq!((second.process, second.incarnation), (ProcessId::from_u128(1), Incarnation(2)));
         assert_eq!(store.load().unwrap(), Some(second));
+    }
+
+    #[test]
+    fn a_state_written_before_there_were_parents_still_opens() {
+        #[derive(Serialize)]
+        struct Before {
+            process: ProcessId,
+            incarnation: Incarnation,
+            cluster: Option<ClusterId>,
+            view: Option<Arc<View>>,
+            promised: Option<Rank>,
+            voted: Option<Vote>,
+        }
+        let state = AcceptorState {
+            cluster: Some(ClusterId::from_u128(5)),
+            promised: Some(Rank { round: 3, index: 1 }),
+            ..AcceptorState::new(ProcessId::from_u128(1), Incarnation(7))
+        };
+        let AcceptorState { process, incarnation, cluster, view, promised, voted, .. } =
+            state.clone();
+        let before = Before { process, incarnation, cluster, view, promised, voted };
+        let bytes = lampyrid_wire::encode(&before).unwrap();
+        assert_eq!(lampyrid_wire::decode::<AcceptorState>(&bytes).unwrap(), state);
     }
 }

@@ -13,6 +13,7 @@ mod migrate;
 mod node;
 mod options;
 mod output;
+mod recover;
 mod settings;
 mod signals;
 mod status;
@@ -52,5 +53,6 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Migrate(args) => migrate::run(args).await,
         Command::Audit(args) => audit::run(args).await,
         Command::Leave(args) => leave::run(args).await,
+        Command::Recover(args) => recover::run(args).await,
     }
 }

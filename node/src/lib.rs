@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod links;
 mod node;
+pub mod recover;
 mod storage;
 mod supervision;
 #[cfg(feature = "cli")]

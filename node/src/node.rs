@@ -4,6 +4,7 @@
 mod backend;
 mod boot;
 mod end;
+mod memory;
 #[cfg(feature = "cli")]
 pub(crate) mod metrics;
 mod parts;

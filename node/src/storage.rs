@@ -5,4 +5,4 @@ mod acceptor;
 mod directory;
 
 pub use directory::StorageError;
-pub(crate) use directory::{Lease, Storage};
+pub(crate) use directory::{Lease, Notebook, Storage};

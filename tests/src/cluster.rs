@@ -112,14 +112,33 @@ impl Cluster {
         }
     }
 
-    /// Starts a node again with exactly the flags it had, plus `environment`.
-    pub fn restart_with(&mut self, at: usize, environment: &[(&str, &str)]) {
+    /// The flags that node `at` was added with.
+    #[must_use]
+    pub fn options(&self, at: usize) -> Options {
+        self.options[at].clone()
+    }
+
+    /// Starts a node again with exactly the flags it had, plus `extra`.
+    pub fn restart_adding(&mut self, at: usize, extra: Options) {
         assert!(self.nodes[at].is_none(), "node {at} still runs");
         let mut options = self.options[at].clone();
-        for (name, value) in environment {
-            options = options.env(name, *value);
-        }
+        options.arguments.extend(extra.arguments);
+        options.environment.extend(extra.environment);
         self.nodes[at] = Some(self.spawn(&options));
+    }
+
+    /// Starts a node again with exactly the flags it had, plus `environment`.
+    pub fn restart_with(&mut self, at: usize, environment: &[(&str, &str)]) {
+        let environment =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let extra = Options { arguments: Vec::new(), environment: environment.collect() };
+        self.restart_adding(at, extra);
+    }
+
+    /// kill -9 of several that none of the others sees: all are frozen first.
+    pub fn lose(&mut self, places: &[usize]) {
+        places.iter().for_each(|&at| self.node(at).freeze());
+        places.iter().for_each(|&at| self.kill(at));
     }
 
     /// Starts a node again with exactly the flags it had.
@@ -127,10 +146,14 @@ impl Cluster {
         self.restart_with(at, &[]);
     }
 
+    /// Hands node `at` over; it is then no longer counted as running.
+    pub fn take(&mut self, at: usize) -> NodeProcess {
+        self.nodes[at].take().expect("the node is running")
+    }
+
     /// Waits until node `at` has ended by itself.
     pub fn wait_exit(&mut self, at: usize) -> ExitStatus {
-        let mut node = self.nodes[at].take().expect("the node is running");
-        node.wait_exit()
+        self.take(at).wait_exit()
     }
 
     /// True if node `at` has ended by itself; it is then no longer counted as running.

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use lampyrid_wire::{BubbleId, EntityId};
+use lampyrid_wire::{BubbleId, ClusterId, EntityId};
 
 use super::duration::Span;
 use super::logs::LogFormat;
@@ -24,6 +24,7 @@ pub(crate) enum Command {
     Migrate(MigrateArgs),
     Audit(AuditArgs),
     Leave(LeaveArgs),
+    Recover(RecoverArgs),
 }
 
 /// Starts a cluster of child processes, moves entities about, kills and restarts the coordinator,
@@ -118,6 +119,36 @@ pub(crate) struct AuditArgs {
 pub(crate) struct LeaveArgs {
     #[command(flatten)]
     pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+/// Leads a stopped process out of a cluster whose majority is lost for good.
+///
+/// Its entities stay on its disk, and so do those of the others on theirs. It can never go back to
+/// the cluster it leaves. Says on stderr what is given up, and asks on the terminal.
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("way").required(true))]
+#[command(
+    after_help = "Example, where data/a is left of a cluster, and data/b turns up later:\n  \
+    lampyrid recover --data-dir data/a --force-new-cluster\n  \
+    lampyrid recover --data-dir data/b --join-new-cluster CLUSTER\n\n\
+    CLUSTER is what the first command printed, and `cluster_id` in GET /v1/view."
+)]
+pub(crate) struct RecoverArgs {
+    /// The data directory of the process, which must not run
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data_dir: PathBuf,
+    /// Make it the only member of a new cluster. Refused if another member of its last view
+    /// answers, or if it was removed
+    #[arg(long, group = "way")]
+    pub(crate) force_new_cluster: bool,
+    /// Have it join that cluster, which was forced elsewhere, at its next start (with --join)
+    #[arg(long, value_name = "CLUSTER", group = "way")]
+    pub(crate) join_new_cluster: Option<ClusterId>,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long)]
+    pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) logs: LogArgs,
 }

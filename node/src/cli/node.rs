@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::admin::AdminListener;
 use crate::config::NodeConfig;
-use crate::{Node, workload};
+use crate::{Node, StartError, workload};
 use lampyrid_wire::{Incarnation, Member, ProcessId};
 use serde::Serialize;
 use tokio::sync::oneshot;
@@ -30,7 +30,10 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
     let listener = AdminListener::bind(admin).await.map_err(|e| Failure::failed(e.to_string()))?;
     node.admin_url = Some(admin_url(listener.address(), &node));
     let data_dir = node.data_dir.clone();
-    let node = Arc::new(Node::start(node).await.map_err(|e| Failure::failed(e.to_string()))?);
+    let node = Arc::new(Node::start(node).await.map_err(|error| match error {
+        StartError::NoSeed(_) => Failure::usage(error.to_string()),
+        error => Failure::failed(error.to_string()),
+    })?);
     let me = node.member();
     // Written once the node holds the directory's lock: the file is that of its one user.
     let file = data_dir.zip(me.admin.as_deref()).map(|(dir, url)| UrlFile::write(&dir, url));

@@ -158,6 +158,7 @@ impl LinksState {
     /// Brings the core to what membership wants now.
     fn follow(&mut self) {
         let desired = self.shared.desired();
+        self.core.recall(self.shared.config.lives.all());
         let before = self.core.me();
         if before != desired.me {
             self.step(Input::Me(desired.me));

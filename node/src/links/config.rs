@@ -54,6 +54,9 @@ pub struct LinksConfig {
     pub cluster: Option<ClusterId>,
     /// The shared secret.
     pub cookie: Cookie,
+    /// Lives of other processes that were met before. The links only read it: whoever keeps it
+    /// notes what [`LinkEvent::Up`] brings.
+    pub lives: super::lives::Lives,
     /// Plain TCP, or what secures it.
     pub transport: Arc<dyn Transport>,
     /// Time for backoff and limits of sessions. (Limits on single reads and connects follow the

@@ -79,6 +79,16 @@ impl LinkCore {
         self.me
     }
 
+    /// Lives of processes that were met before this core began; a newer one that it has met stays.
+    pub(crate) fn recall(&mut self, met: impl IntoIterator<Item = Peer>) {
+        for peer in met {
+            let known = self.lives.get(&peer.process).map(|known| known.incarnation);
+            if known < Some(peer.incarnation) {
+                self.note_life(peer);
+            }
+        }
+    }
+
     /// Whether a peer would be refused, and what to state to it.
     pub(crate) fn consider(&self, peer: &Peer) -> (Option<RefusalReason>, Statement) {
         let live = self.live.get(&peer.process);

@@ -40,6 +40,7 @@ mod handshake_io;
 mod hello;
 pub mod limits;
 mod link_core;
+mod lives;
 mod log_limiter;
 mod session;
 mod shared;
@@ -54,6 +55,8 @@ mod tests;
 
 pub use config::{Cookie, LinksConfig, LinksHooks};
 pub use counters::{ChannelCounters, LinkCounters};
+pub(crate) use dial::probe;
 pub use error::LinksError;
 pub use handle::LinksHandle;
+pub use lives::{Lives, MAX_LIVES};
 pub use transport::{Plain, Securing, Transport, WireStream};

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use lampyrid_membership::{ViewEvent, start_identity};
 use lampyrid_migration::{Directory, MigrationMessage, Storage as StateStorage};
 use lampyrid_registry::RegistryHandle;
-use lampyrid_wire::{BubbleId, ProcessId};
+use lampyrid_wire::{BubbleId, ClusterId, ProcessId};
 use ractor::SpawnErr;
 use tokio::net::TcpListener;
 
@@ -45,6 +45,9 @@ pub enum StartError {
         /// What the resolver says.
         source: std::io::Error,
     },
+    /// It is to join a certain cluster and knows nobody there.
+    #[error("this process is to join cluster {0}: name a process of it with --join")]
+    NoSeed(ClusterId),
     /// The links cannot work like this.
     #[error(transparent)]
     Links(#[from] LinksError),
@@ -81,7 +84,10 @@ pub(super) async fn start(config: NodeConfig, states: StateStorage) -> Result<No
         })
         .await?
     };
-    let parts = Parts::new(&config, identity, advertised);
+    if let (Some(cluster), None, true) = (identity.cluster, &identity.view, seeds.is_empty()) {
+        return Err(StartError::NoSeed(cluster));
+    }
+    let parts = Parts::new(&config, identity, advertised, &storage)?;
     let links = parts.links(&config, listener, advertised)?;
     let counters = Counters { links: links.counters(), ..parts.counters.clone() };
     let arguments = parts.migration(&storage, states, links.clone());

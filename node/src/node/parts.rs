@@ -27,9 +27,10 @@ use tokio::net::TcpListener;
 
 use super::boot::StartError;
 use super::end::{End, Fatal, NotJoined};
+use super::memory::Memory;
 use super::tree::{Claims, Counters, Rest};
 use crate::config::NodeConfig;
-use crate::links::{Cookie, LinksConfig, LinksHandle, LinksHooks, Plain};
+use crate::links::{Cookie, LinksConfig, LinksHandle, LinksHooks, Lives, Plain};
 use crate::storage::Storage;
 
 /// How often a joining process looks whether it is in, against its time limit.
@@ -53,6 +54,9 @@ pub(super) struct Parts {
     pub(super) claims: Claims,
     /// The last refusal of each address that was dialled.
     pub(super) refusals: Arc<Mutex<BTreeMap<SocketAddr, RefusalReason>>>,
+    /// Lives of other processes that were met.
+    lives: Lives,
+    memory: Memory,
 }
 
 impl Parts {
@@ -60,7 +64,8 @@ impl Parts {
         config: &NodeConfig,
         identity: AcceptorState,
         advertised: SocketAddr,
-    ) -> Self {
+        storage: &Storage,
+    ) -> Result<Self, StartError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let me = Member {
             process: identity.process,
@@ -76,7 +81,10 @@ impl Parts {
             waiting_for: Vec::new(),
         };
         let counters = Counters::default();
-        Self {
+        let lives = Lives::new(storage.lives()?);
+        Ok(Self {
+            memory: Memory::new(lives.clone(), storage.notebook(), Arc::clone(&clock)),
+            lives,
             view: ViewHandle::new(Arc::clone(&clock), state),
             identity,
             nonce: BootNonce(rand::rng().next_u64()),
@@ -89,7 +97,7 @@ impl Parts {
             counters,
             claims: Claims::default(),
             refusals: Arc::default(),
-        }
+        })
     }
 
     pub(super) fn handle(&self, directory: Arc<dyn Directory>) -> MigrationHandle {
@@ -117,6 +125,7 @@ impl Parts {
             advertised,
             cluster_name: config.cluster_name.clone(),
             cluster: self.identity.cluster,
+            lives: self.lives.clone(),
             cookie: Cookie::new(config.cookie.as_bytes().to_vec())?,
             transport: Arc::new(Plain),
             clock: Arc::clone(&self.clock),
@@ -127,7 +136,11 @@ impl Parts {
 
     fn link_hooks(&self) -> LinksHooks {
         let (port, refusals) = (self.port.clone(), Arc::clone(&self.refusals));
+        let memory = self.memory.clone();
         let on_event = move |event: LinkEvent| {
+            if let LinkEvent::Up(peer) = &event {
+                memory.note(*peer);
+            }
             if let LinkEvent::Refused { address, reason } = &event {
                 let mut refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
                 if refusals.insert(*address, *reason) != Some(*reason) {
@@ -218,7 +231,9 @@ impl Parts {
             config: MembershipConfig {
                 cluster_name: config.cluster_name.clone(),
                 seeds: seeds.to_vec(),
-                found: config.join.is_empty().then(ClusterId::random),
+                // A process that was told which cluster is its own founds no other.
+                found: (config.join.is_empty() && self.identity.cluster.is_none())
+                    .then(ClusterId::random),
                 jitter: self.nonce.0,
                 pace: Pace::default(),
             },

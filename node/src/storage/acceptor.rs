@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use lampyrid_membership::{AcceptorState, AcceptorStore, AcceptorStoreError};
 use lampyrid_migration::begin_durable;
-use lampyrid_wire::{decode, encode};
+use lampyrid_wire::{Peer, decode, encode};
 use redb::{Database, ReadableDatabase, TableDefinition, TableError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +16,9 @@ const ACCEPTOR: &str = "acceptor";
 const PORT: &str = "port";
 /// There once the bubbles of the first start exist.
 const BUBBLES: &str = "bubbles_created";
+
+/// The newest lives of other processes that were met.
+const LIVES: &str = "lives";
 
 /// Version of these rows' form. Raise it with every change of a row's shape.
 const ROW_VERSION: u8 = 1;
@@ -31,6 +34,11 @@ impl ProcessTable {
     /// The table in `database`.
     pub(crate) fn new(database: Arc<Database>) -> Self {
         Self(database)
+    }
+
+    /// The database that the table is in.
+    pub(crate) fn database(&self) -> Arc<Database> {
+        Arc::clone(&self.0)
     }
 
     /// The port chosen at an earlier start.
@@ -53,11 +61,22 @@ impl ProcessTable {
         self.write(BUBBLES, &true)
     }
 
+    /// Which lives of other processes were met.
+    pub(crate) fn lives(&self) -> Result<Vec<Peer>, AcceptorStoreError> {
+        Ok(self.read(LIVES)?.unwrap_or_default())
+    }
+
+    /// Remembers them.
+    pub(crate) fn set_lives(&self, lives: &[Peer]) -> Result<(), AcceptorStoreError> {
+        self.write(LIVES, &lives.to_vec())
+    }
+
     /// Reads every row, so that a damaged one ends the start and not a later moment.
     pub(crate) fn verify(&self) -> Result<(), AcceptorStoreError> {
         self.load()?;
         self.port()?;
-        self.has_bubbles().map(|_| ())
+        self.has_bubbles()?;
+        self.lives().map(|_| ())
     }
 
     fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, AcceptorStoreError> {

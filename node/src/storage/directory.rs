@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use lampyrid_membership::{AcceptorStore, AcceptorStoreError, MemoryStore};
-use lampyrid_migration::{JournalSource, OpenError, open_database};
+use lampyrid_migration::{Image, Journal, JournalError, JournalSource, OpenError, open_database};
+use lampyrid_wire::Peer;
 use redb::{Database, DatabaseError};
 
 use super::acceptor::ProcessTable;
@@ -23,6 +24,12 @@ pub enum StorageError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// No process has ever used it.
+    #[error("{} does not exist: no process has used this data directory", path.display())]
+    Missing {
+        /// The store that is not there.
+        path: PathBuf,
+    },
     /// The store in it is in use, damaged, or not to be read or written.
     #[error(transparent)]
     Store(#[from] OpenError),
@@ -33,6 +40,14 @@ pub enum StorageError {
         path: PathBuf,
         /// What is wrong.
         source: AcceptorStoreError,
+    },
+    /// The journal in the store cannot be read.
+    #[error("{}: {source}", path.display())]
+    Journal {
+        /// The store.
+        path: PathBuf,
+        /// What is wrong.
+        source: JournalError,
     },
 }
 
@@ -61,6 +76,18 @@ impl Lease {
     }
 }
 
+/// A way to write down what is good to know and may be lost.
+#[derive(Debug, Clone)]
+pub(crate) struct Notebook(Weak<Database>);
+
+impl Notebook {
+    /// Remembers which lives of other processes were met; not, once the store was let go of.
+    pub(crate) fn set_lives(&self, lives: &[Peer]) -> Result<(), AcceptorStoreError> {
+        let Some(database) = self.0.upgrade() else { return Ok(()) };
+        ProcessTable::new(database).set_lives(lives)
+    }
+}
+
 impl Storage {
     /// Outlives the storage itself.
     pub(crate) fn lease(&self) -> Lease {
@@ -84,7 +111,21 @@ impl Storage {
             .mode(0o700)
             .create(directory)
             .map_err(|source| StorageError::Directory { path: directory.to_owned(), source })?;
+        Self::open_store(directory.join(STORE_FILE))
+    }
+
+    /// Opens a data directory that a process has used before, and makes nothing. Blocks as `open`
+    /// does.
+    pub(crate) fn open_used(directory: &Path) -> Result<Self, StorageError> {
         let path = directory.join(STORE_FILE);
+        // Whatever else is wrong with the path shows when it is opened.
+        if let Ok(false) = path.try_exists() {
+            return Err(StorageError::Missing { path });
+        }
+        Self::open_store(path)
+    }
+
+    fn open_store(path: PathBuf) -> Result<Self, StorageError> {
         let database = open_database(&path)?;
         let lease = Lease(Some((path.clone(), Arc::downgrade(&database))));
         let table = ProcessTable::new(Arc::clone(&database));
@@ -115,6 +156,24 @@ impl Storage {
     /// They do.
     pub(crate) fn set_has_bubbles(&self) -> Result<(), StorageError> {
         self.ask(ProcessTable::set_has_bubbles).map(|_| ())
+    }
+
+    /// Which lives of other processes were met.
+    pub(crate) fn lives(&self) -> Result<Vec<Peer>, StorageError> {
+        Ok(self.ask(ProcessTable::lives)?.unwrap_or_default())
+    }
+
+    /// Where to keep them, if anything is kept; does not hold the store open.
+    pub(crate) fn notebook(&self) -> Option<Notebook> {
+        self.table.as_ref().map(|(_, table)| Notebook(Arc::downgrade(&table.database())))
+    }
+
+    /// All rows of the journal.
+    pub(crate) fn image(&self) -> Result<Image, StorageError> {
+        let Some((path, table)) = &self.table else { return Ok(Image::default()) };
+        lampyrid_migration::Database::new(table.database())
+            .replay()
+            .map_err(|source| StorageError::Journal { path: path.clone(), source })
     }
 
     /// The error of a failed write or read of the process's own rows.

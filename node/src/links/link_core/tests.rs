@@ -317,6 +317,23 @@ fn another_start_of_no_higher_incarnation_is_a_twin_also_when_the_session_is_ove
 }
 
 #[test]
+fn a_twin_of_a_life_that_was_met_before_is_refused_and_the_next_start_is_not() {
+    let mut core = core();
+    let none = Statement::default();
+    let met = Peer { incarnation: Incarnation(5), ..peer(2) };
+    core.recall([met, Peer { incarnation: Incarnation(4), ..met }]);
+    let start = |incarnation, nonce| Peer {
+        incarnation: Incarnation(incarnation),
+        nonce: BootNonce(nonce),
+        ..met
+    };
+    assert_eq!(offer(&mut core, start(5, 10), none), Verdict::Refused(RefusalReason::Twin));
+    assert!(matches!(offer(&mut core, start(6, 10), none), Verdict::Go(_)));
+    core.recall([met]);
+    assert_eq!(offer(&mut core, start(6, 11), none), Verdict::Refused(RefusalReason::Twin));
+}
+
+#[test]
 fn a_session_that_the_peer_has_lost_gives_way() {
     let mut core = core();
     let Verdict::Go(decision) = offer(&mut core, peer(2), Statement::default()) else { panic!() };
