@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lampyrid_membership::{LinkControl, LinkEvent};
+use lampyrid_membership::{LinkControl, LinkEvent, View};
 use lampyrid_wire::{
     BootNonce, Channel, ClusterId, Inbound, Incarnation, Member, Outbound, Peer, ProcessId,
     SystemClock,
@@ -17,7 +17,7 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 
-use super::super::{Cookie, LinksConfig, LinksHandle, LinksHooks, Plain};
+use super::super::{Bounds, Cookie, LinksConfig, LinksHandle, LinksHooks, Plain};
 
 pub(super) const VARIABLE: &str = "LAMPYRID_LINKS_CHILD";
 
@@ -130,9 +130,13 @@ fn hooks(inbox: &Inbox) -> LinksHooks {
 /// Runs until stdin ends.
 pub(super) async fn run(arguments: &str) {
     let words: Vec<&str> = arguments.split(';').collect();
-    let [id, incarnation, nonce, cookie, cluster_name, cluster, port] = words[..] else {
-        panic!("7 arguments expected");
+    let [id, incarnation, nonce, cookie, cluster_name, cluster, port, ref bounds @ ..] = words[..]
+    else {
+        panic!("more arguments expected");
     };
+    let bounds: Vec<usize> = bounds.iter().map(|text| text.parse().unwrap()).collect();
+    let [sessions, for_members, on_demand, idle] = bounds[..] else { panic!("4 bounds expected") };
+    let idle = Duration::from_millis(idle as u64);
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await.unwrap();
     let advertised = listener.local_addr().unwrap();
     let me = Peer {
@@ -150,6 +154,7 @@ pub(super) async fn run(arguments: &str) {
         transport: Arc::new(Plain),
         clock: Arc::new(SystemClock::new()),
         seed: me.nonce.0,
+        bounds: Bounds { sessions, for_members, on_demand, idle },
     };
     let inbox = Inbox {
         held: Arc::default(),
@@ -194,6 +199,12 @@ async fn obey(links: &LinksHandle, inbox: &Inbox, words: &[&str]) {
         ["keep", members @ ..] => links.keep(members.iter().map(|text| member(text)).collect()),
         ["seek", addresses @ ..] => {
             links.seek(addresses.iter().map(|text| text.parse().unwrap()).collect());
+        }
+        ["view", members @ ..] => {
+            let mut members: Vec<Member> = members.iter().map(|text| member(text)).collect();
+            members.sort_unstable();
+            let first = View::first(ClusterId::from_u128(1), "test", members[0].clone());
+            links.set_view(Arc::new(first.successor(members).unwrap()));
         }
         ["incarnation", number] => links.set_incarnation(Incarnation(number.parse().unwrap())),
         ["cluster", number] => links.set_cluster(ClusterId::from_u128(number.parse().unwrap())),
@@ -251,7 +262,7 @@ async fn obey(links: &LinksHandle, inbox: &Inbox, words: &[&str]) {
             let of = |counter: &std::sync::atomic::AtomicU64| counter.load(SeqCst);
             say(&format!(
                 "COUNT sessions={} handshakes={} accepted={} ups={} garbage={} duplicates={} \
-                 evicted={} unattributed={} overruns={}",
+                 evicted={} unattributed={} overruns={} no_room={}",
                 of(&counters.sessions),
                 of(&counters.handshakes),
                 of(&counters.accepted),
@@ -261,6 +272,7 @@ async fn obey(links: &LinksHandle, inbox: &Inbox, words: &[&str]) {
                 of(&counters.evicted),
                 of(&counters.unattributed),
                 of(&counters.overruns),
+                of(&counters.no_room),
             ));
         }
         other => panic!("{other:?}"),
