@@ -180,7 +180,7 @@ fn a_member_that_leaves_the_view_loses_its_session_and_is_wished_for_no_more() {
     send(&mut all[0], 2, Channel::Migration, 2);
     all[1].expect("IN 1.1 migration 5 2");
     assert_eq!(sessions(&mut all[0]), 1);
-    all[0].no_sign_of("UP 3.1 again");
+    all[0].no_sign_of("UP 3.1");
 }
 
 #[test]
@@ -230,4 +230,67 @@ fn a_joiner_that_finds_no_room_is_sent_to_another_member_and_gets_in_when_there_
     first.kill();
     seed.expect("DOWN 8.1");
     second.expect_any_order("UP 1.1");
+}
+
+fn micros(answer: &str) -> Duration {
+    let last = answer.split_whitespace().last().unwrap();
+    Duration::from_micros(last.parse().unwrap())
+}
+
+/// More members than updates are sent to directly for, each of which keeps two neighbours: what is
+/// registered reaches all, moves go between any two, and afterwards the links are sparse again.
+#[test]
+fn registrations_broadcasts_and_moves_pass_between_members_that_are_not_neighbours() {
+    let _alone = alone();
+    const COUNT: usize = 14;
+    // Longer than the coordinator pauses between two broadcasts.
+    let mut all = members(COUNT as u32, |setup| setup.idle(IDLE * 2));
+    let listed: Vec<String> = all.iter().map(Process::member).collect();
+    for at in 0..COUNT {
+        let neighbours = [1, COUNT - 1].map(|step| listed[(at + step) % COUNT].clone());
+        keep(&mut all[at], &neighbours);
+    }
+    for process in &mut all {
+        process.wait_count("sessions=2", "handshakes=0");
+    }
+    let started = Instant::now();
+    for process in &mut all {
+        process.ask("concerns", "STARTED");
+    }
+    for process in &mut all {
+        while process.ask("registered", "REGISTERED") != format!("REGISTERED {COUNT}") {
+            assert!(started.elapsed() < Duration::from_secs(60), "not everybody is registered");
+        }
+    }
+    all[0].note(&format!("{COUNT} registered everywhere after {:?}", started.elapsed()));
+    // Until all links but those to neighbours are gone.
+    for process in &mut all {
+        process.wait_count("sessions=2", "handshakes=0");
+    }
+    // A change now finds no session on its way to the coordinator, and none along the rings.
+    let stored = micros(&all[4].ask("register 1000", "STORED"));
+    let started = Instant::now();
+    for process in &mut all {
+        while process.ask("host 1000", "HOST") != "HOST 5" {
+            assert!(started.elapsed() < Duration::from_secs(60), "not everybody knows");
+        }
+    }
+    let known = stored + started.elapsed();
+    all[4].note(&format!("one more bubble: stored by a quorum in {stored:?}, by all in {known:?}"));
+    assert!(known < Duration::from_secs(5), "{known:?}");
+    for process in &mut all {
+        process.wait_count("sessions=2", "handshakes=0");
+    }
+    let mut slowest = Duration::ZERO;
+    for from in 0..COUNT {
+        let to = (from + COUNT / 2) % COUNT;
+        let moved = all[from].ask(&format!("move {}", to + 1), "MOVED");
+        assert!(moved.starts_with("MOVED Committed"), "{moved}");
+        slowest = slowest.max(micros(&moved));
+    }
+    all[0].note(&format!("slowest first move to a member without a session: {slowest:?}"));
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    for process in &mut all {
+        process.wait_count("sessions=2", "handshakes=0");
+    }
 }
