@@ -744,10 +744,10 @@ fn a_move_for_which_the_links_have_no_room_says_so() {
 fn an_open_question_for_a_place_is_put_to_who_comes_within_reach() {
     let mut bench = Bench::new();
     assert_eq!(bench.ask(Request::Locate(entity(77))), None);
-    assert!(matches!(bench.sent[..], [Message::Locate { .. }]));
+    let [Message::Locate { query, .. }] = bench.sent[..] else { panic!("{:?}", bench.sent) };
     bench.give(Input::Reachable(OTHER));
-    assert!(matches!(bench.sent[..], [Message::Locate { .. }]));
-    bench.hear(Message::Located { query: 0, found: None });
+    assert_eq!(bench.sent, [Message::Locate { query, entity: entity(77) }]);
+    bench.hear(Message::Located { query, found: None });
     bench.give(Input::Reachable(OTHER));
     assert_eq!(bench.sent, []);
 }

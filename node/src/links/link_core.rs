@@ -188,7 +188,8 @@ impl LinkCore {
 
     fn keep(&mut self, now: Duration, mut members: Vec<Member>, out: &mut Vec<Output>) {
         members.retain(|member| member.process != self.me.process);
-        members.sort_unstable();
+        // However many wait to be admitted, they crowd out no member.
+        members.sort_by_cached_key(|it| (!self.demand.lists(it.process), it.process));
         members.truncate(MAX_SESSIONS);
         self.targets.keep(members.iter().map(|m| (m.process, m.address, m.incarnation)));
         self.prune(now, out);

@@ -294,3 +294,24 @@ fn registrations_broadcasts_and_moves_pass_between_members_that_are_not_neighbou
         process.wait_count("sessions=2", "handshakes=0");
     }
 }
+
+/// What bounds the price of many sessions: a coordinator may have one with every member.
+#[test]
+fn a_session_costs_one_socket_and_little_memory() {
+    let _alone = alone();
+    const COUNT: usize = 41;
+    let mut all = members(COUNT as u32, |setup| setup);
+    // The first of all pays for what is made once.
+    send(&mut all[1], 1, Channel::Registry, 1);
+    all[0].wait_count("sessions=1", "handshakes=0");
+    let (sockets, memory) = (all[0].descriptors(), all[0].resident());
+    let more = COUNT - 2;
+    for from in 2..COUNT {
+        send(&mut all[from], 1, Channel::Registry, 1);
+    }
+    all[0].wait_count(&format!("sessions={}", more + 1), "handshakes=0");
+    let grown = all[0].resident().saturating_sub(memory) / more as u64;
+    all[0].note(&format!("{more} more sessions, {grown} bytes of memory each"));
+    assert_eq!(all[0].descriptors(), sockets + more);
+    assert!(grown < 512 * 1024, "{grown}");
+}

@@ -406,3 +406,11 @@ fn a_verdict_for_a_member_to_which_both_wished_leaves_one_session_on_demand() {
     ));
     assert_eq!(bench.out, [Output::Ruling(Verdict::Duplicate, None)]);
 }
+
+#[test]
+fn joiners_without_number_crowd_out_no_neighbour() {
+    let mut bench = Bench::new([90_000]);
+    bench.keep((1_000..1_000 + MAX_SESSIONS as u128).chain([90_000]));
+    assert!(bench.core.targets.keeps(process(90_000)));
+    assert!(!bench.core.targets.keeps(process(999 + MAX_SESSIONS as u128)));
+}
