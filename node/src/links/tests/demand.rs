@@ -23,10 +23,13 @@ fn keep(process: &mut Process, others: &[String]) {
     process.tell(&format!("keep {}", others.join(" ")));
 }
 
-fn sessions(process: &mut Process) -> u32 {
-    let counted = process.ask("count", "COUNT");
-    let value = counted.split_whitespace().find_map(|word| word.strip_prefix("sessions="));
-    value.unwrap().parse().unwrap()
+/// Waits for so many: the event of an end comes a moment before it is counted.
+fn has_sessions(process: &mut Process, count: usize) {
+    process.wait_count(&format!("sessions={count} "), "handshakes=0");
+}
+
+fn have_sessions(all: &mut [Process], counts: &[usize]) {
+    all.iter_mut().zip(counts).for_each(|(process, &count)| has_sessions(process, count));
 }
 
 /// Sends again until it is taken, as the concerns do when a session comes up.
@@ -58,14 +61,14 @@ fn a_frame_for_a_member_without_a_session_brings_one_up_and_disuse_ends_it_on_bo
         // Membership decides for itself whom it wants a session with.
         all[sender].tell(&format!("send {to} membership 5 1"));
         assert!(all[sender].expect("UNSENT").contains("NoLink"));
-        assert_eq!(sessions(&mut all[sender]), 1);
+        has_sessions(&mut all[sender], 1);
         let took = send(&mut all[sender], to, Channel::Migration, 7);
         all[sender].note(&format!("first frame to a member without a session: {took:?}"));
         all[receiver].expect(&format!("UP {from}.1"));
         all[receiver].expect(&format!("IN {from}.1 migration 5 7"));
         all[receiver].tell(&format!("send {from} registry 5 8"));
         all[sender].expect(&format!("IN {to}.1 registry 5 8"));
-        assert_eq!(all.iter_mut().map(sessions).collect::<Vec<_>>(), [2, 2, 2]);
+        have_sessions(&mut all, &[2, 2, 2]);
         // Used now and then, it stays.
         let started = Instant::now();
         while started.elapsed() < IDLE * 2 {
@@ -87,7 +90,7 @@ fn a_frame_for_a_member_without_a_session_brings_one_up_and_disuse_ends_it_on_bo
         assert!(quiet >= IDLE - IDLE / 20, "{quiet:?}");
         all[sender].expect_any_order(&format!("DOWN {to}.1"));
         all[receiver].expect_any_order(&format!("DOWN {from}.1"));
-        assert_eq!(all.iter_mut().map(sessions).collect::<Vec<_>>(), [1, 1, 2]);
+        have_sessions(&mut all, &[1, 1, 2]);
         // And again.
         send(&mut all[sender], to, Channel::Migration, 7);
         all[receiver].expect(&format!("IN {from}.1 migration 5 7"));
@@ -109,7 +112,8 @@ fn the_side_that_accepted_ends_it_when_the_other_does_not() {
     b.expect("IN 1.1 registry 5 3");
     b.expect("DOWN 1.1");
     a.expect("DOWN 2.1");
-    assert_eq!((sessions(a), sessions(&mut b)), (0, 0));
+    has_sessions(a, 0);
+    has_sessions(&mut b, 0);
 }
 
 #[test]
@@ -148,7 +152,7 @@ fn a_sparse_ring_carries_frames_between_all_and_is_sparse_again() {
         keep(&mut all[at], &neighbours);
     }
     for process in &mut all {
-        process.wait_count("sessions=2", "handshakes=0");
+        has_sessions(process, 2);
     }
     let mut slowest = Duration::ZERO;
     for from in 0..COUNT {
@@ -160,7 +164,7 @@ fn a_sparse_ring_carries_frames_between_all_and_is_sparse_again() {
     all[0].note(&format!("slowest first frame among {COUNT}: {slowest:?}"));
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
     for process in &mut all {
-        process.wait_count("sessions=2", "handshakes=0");
+        has_sessions(process, 2);
     }
 }
 
@@ -179,7 +183,7 @@ fn a_member_that_leaves_the_view_loses_its_session_and_is_wished_for_no_more() {
     // A round trip with the other one later nothing has come of it.
     send(&mut all[0], 2, Channel::Migration, 2);
     all[1].expect("IN 1.1 migration 5 2");
-    assert_eq!(sessions(&mut all[0]), 1);
+    has_sessions(&mut all[0], 1);
     all[0].no_sign_of("UP 3.1");
 }
 
@@ -205,7 +209,7 @@ fn beyond_the_limit_a_send_says_so_until_a_session_is_quiet() {
     all[0].note(&format!("{refused} refusals, room after {:?}", started.elapsed()));
     assert!(refused > 0);
     all[3].expect("IN 1.1 migration 5 9");
-    assert_eq!(sessions(&mut all[0]), 2);
+    has_sessions(&mut all[0], 2);
     let counted = all[0].ask("count", "COUNT");
     assert!(!counted.contains("no_room=0"), "{counted}");
 }
@@ -251,7 +255,7 @@ fn registrations_broadcasts_and_moves_pass_between_members_that_are_not_neighbou
         keep(&mut all[at], &neighbours);
     }
     for process in &mut all {
-        process.wait_count("sessions=2", "handshakes=0");
+        has_sessions(process, 2);
     }
     let started = Instant::now();
     for process in &mut all {
@@ -265,7 +269,7 @@ fn registrations_broadcasts_and_moves_pass_between_members_that_are_not_neighbou
     all[0].note(&format!("{COUNT} registered everywhere after {:?}", started.elapsed()));
     // Until all links but those to neighbours are gone.
     for process in &mut all {
-        process.wait_count("sessions=2", "handshakes=0");
+        has_sessions(process, 2);
     }
     // A change now finds no session on its way to the coordinator, and none along the rings.
     let stored = micros(&all[4].ask("register 1000", "STORED"));
@@ -279,7 +283,7 @@ fn registrations_broadcasts_and_moves_pass_between_members_that_are_not_neighbou
     all[4].note(&format!("one more bubble: stored by a quorum in {stored:?}, by all in {known:?}"));
     assert!(known < Duration::from_secs(5), "{known:?}");
     for process in &mut all {
-        process.wait_count("sessions=2", "handshakes=0");
+        has_sessions(process, 2);
     }
     let mut slowest = Duration::ZERO;
     for from in 0..COUNT {
@@ -291,7 +295,7 @@ fn registrations_broadcasts_and_moves_pass_between_members_that_are_not_neighbou
     all[0].note(&format!("slowest first move to a member without a session: {slowest:?}"));
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
     for process in &mut all {
-        process.wait_count("sessions=2", "handshakes=0");
+        has_sessions(process, 2);
     }
 }
 
@@ -303,13 +307,13 @@ fn a_session_costs_one_socket_and_little_memory() {
     let mut all = members(COUNT as u32, |setup| setup);
     // The first of all pays for what is made once.
     send(&mut all[1], 1, Channel::Registry, 1);
-    all[0].wait_count("sessions=1", "handshakes=0");
+    has_sessions(&mut all[0], 1);
     let (sockets, memory) = (all[0].descriptors(), all[0].resident());
     let more = COUNT - 2;
     for from in 2..COUNT {
         send(&mut all[from], 1, Channel::Registry, 1);
     }
-    all[0].wait_count(&format!("sessions={}", more + 1), "handshakes=0");
+    has_sessions(&mut all[0], more + 1);
     let grown = all[0].resident().saturating_sub(memory) / more as u64;
     all[0].note(&format!("{more} more sessions, {grown} bytes of memory each"));
     assert_eq!(all[0].descriptors(), sockets + more);
