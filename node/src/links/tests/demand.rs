@@ -286,9 +286,9 @@ fn registrations_broadcasts_and_moves_pass_between_members_that_are_not_neighbou
         has_sessions(process, 2);
     }
     let mut slowest = Duration::ZERO;
-    for from in 0..COUNT {
+    for (from, process) in all.iter_mut().enumerate() {
         let to = (from + COUNT / 2) % COUNT;
-        let moved = all[from].ask(&format!("move {}", to + 1), "MOVED");
+        let moved = process.ask(&format!("move {}", to + 1), "MOVED");
         assert!(moved.starts_with("MOVED Committed"), "{moved}");
         slowest = slowest.max(micros(&moved));
     }
@@ -310,8 +310,8 @@ fn a_session_costs_one_socket_and_little_memory() {
     has_sessions(&mut all[0], 1);
     let (sockets, memory) = (all[0].descriptors(), all[0].resident());
     let more = COUNT - 2;
-    for from in 2..COUNT {
-        send(&mut all[from], 1, Channel::Registry, 1);
+    for process in &mut all[2..] {
+        send(process, 1, Channel::Registry, 1);
     }
     has_sessions(&mut all[0], more + 1);
     let grown = all[0].resident().saturating_sub(memory) / more as u64;
