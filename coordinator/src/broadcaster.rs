@@ -46,6 +46,8 @@ pub enum BroadcasterInput {
     View(Standing),
     /// This process's coordinator has a new state for everybody.
     Publish(Publication),
+    /// A session with a process came up: what was sent to it before may not have left.
+    Reachable(ProcessId),
     /// A message from a process (itself included).
     Letter(Letter),
     /// The time that [`BroadcasterCore::deadline`] named has come.
@@ -155,6 +157,11 @@ impl BroadcasterCore {
         match input {
             BroadcasterInput::View(standing) => self.view(now, wall, standing, out),
             BroadcasterInput::Publish(publication) => self.publish(now, publication),
+            BroadcasterInput::Reachable(process) => {
+                if let Some(peer) = self.peers.get_mut(&process) {
+                    peer.resend.hurry(now);
+                }
+            }
             BroadcasterInput::Letter(letter) => self.letter(now, wall, letter, out),
             BroadcasterInput::Wake => {}
         }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use lampyrid_membership::{ViewEvent, ViewHandle};
 use lampyrid_registry::{Counter, Hooks, Mail, Post, RegistryMessage, Standing};
-use lampyrid_wire::{Alarm, BootNonce, Clock, Credit, Peer, Slot};
+use lampyrid_wire::{Alarm, BootNonce, Clock, Credit, Peer, ProcessId, Slot};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::{
@@ -15,6 +15,8 @@ use crate::{
 pub enum BroadcasterMessage {
     /// The view or the status changed.
     View(ViewEvent),
+    /// A session with a process came up.
+    Reachable(ProcessId),
     /// A message from a process.
     Mail(Mail),
     /// From the coordinator: bring this to everybody.
@@ -94,6 +96,9 @@ impl Actor for BroadcasterActor {
         let (input, credit) = match message {
             BroadcasterMessage::View(event) => {
                 (BroadcasterInput::View(Standing::from(&*event.state)), Credit::none())
+            }
+            BroadcasterMessage::Reachable(process) => {
+                (BroadcasterInput::Reachable(process), Credit::none())
             }
             BroadcasterMessage::Mail(mail) => (BroadcasterInput::Letter(mail.letter), mail.credit),
             BroadcasterMessage::Publish(publication) => {

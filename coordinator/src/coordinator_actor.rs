@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lampyrid_membership::{ViewEvent, ViewHandle};
 use lampyrid_registry::{Counter, Hooks, Mail, Post, Standing, Version};
-use lampyrid_wire::{Alarm, BootNonce, Clock, Peer, Slot};
+use lampyrid_wire::{Alarm, BootNonce, Clock, Peer, ProcessId, Slot};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 
 use crate::{
@@ -15,6 +15,8 @@ use crate::{
 pub enum CoordinatorMessage {
     /// The view or the status changed.
     View(ViewEvent),
+    /// A session with a process came up.
+    Reachable(ProcessId),
     /// A message from a process.
     Mail(Mail),
     /// From the broadcaster: a quorum has stored this version.
@@ -104,6 +106,7 @@ impl Actor for CoordinatorActor {
             CoordinatorMessage::View(event) => {
                 (CoordinatorInput::View(Standing::from(&*event.state)), None)
             }
+            CoordinatorMessage::Reachable(process) => (CoordinatorInput::Reachable(process), None),
             CoordinatorMessage::Mail(mail) => {
                 (CoordinatorInput::Letter(mail.letter), Some(mail.credit))
             }

@@ -33,6 +33,8 @@ impl Default for CoordinatorConfig {
 pub enum CoordinatorInput {
     /// The view or the status changed.
     View(Standing),
+    /// A session with a process came up: what was sent to it before may not have left.
+    Reachable(ProcessId),
     /// A message from a process (itself included).
     Letter(Letter),
     /// A quorum of the view has stored this broadcast.
@@ -130,6 +132,11 @@ impl CoordinatorCore {
         self.permitted = permitted;
         match input {
             CoordinatorInput::View(standing) => self.view(now, standing, out),
+            CoordinatorInput::Reachable(process) => {
+                if let Some(reign) = &mut self.reign {
+                    reign.reachable(now, process);
+                }
+            }
             CoordinatorInput::Letter(letter) => self.letter(letter, out),
             CoordinatorInput::Acknowledged(version) => {
                 if let Some(reign) = &mut self.reign {

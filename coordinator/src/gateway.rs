@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use lampyrid_registry::{Counters, Destination, Loopback, Mail, MailError, RegistryMessage, open};
-use lampyrid_wire::{Inbound, Slot};
+use lampyrid_wire::{Inbound, ProcessId, Slot};
 
 use crate::{BroadcasterMessage, CoordinatorMessage};
 
@@ -28,6 +28,14 @@ impl Gateway {
     pub fn receive(&self, inbound: Inbound) -> Result<(), MailError> {
         self.deliver(open(inbound, &self.counters)?);
         Ok(())
+    }
+
+    /// A session with a process came up: what it may not have had is sent again at once.
+    pub fn reachable(&self, process: ProcessId) {
+        // An actor that is being restarted sends afresh anyway.
+        let _ = self.registry.cast(RegistryMessage::Reachable(process));
+        let _ = self.coordinator.cast(CoordinatorMessage::Reachable(process));
+        let _ = self.broadcaster.cast(BroadcasterMessage::Reachable(process));
     }
 }
 

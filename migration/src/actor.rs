@@ -60,6 +60,8 @@ pub enum MigrationMessage {
     View(ViewEvent),
     /// A caller asks; [`crate::MigrationHandle`] is the way to.
     Call(Request, oneshot::Sender<Reply>),
+    /// A session with that process came up: what found none is sent again at once.
+    Reachable(ProcessId),
     /// Another live process hosts a bubble that is hosted here: its entities are frozen here, but
     /// may be moved out.
     BubbleClaimed(BubbleId, ProcessId),
@@ -188,6 +190,9 @@ impl Actor for MigrationActor {
         match message {
             MigrationMessage::Inbound(inbound) => state.take_frame(inbound)?,
             MigrationMessage::View(event) => state.take_view(&event.state)?,
+            MigrationMessage::Reachable(process) => {
+                state.step(Input::Reachable(process), Credit::none())?;
+            }
             MigrationMessage::Call(request, reply) => state.take_call(request, reply)?,
             MigrationMessage::BubbleClaimed(bubble, by) => {
                 state.step(Input::BubbleClaimed(bubble, by), Credit::none())?;
@@ -317,6 +322,7 @@ impl MigrationState {
                 match sent {
                     Ok(()) => Delivery::Sent,
                     Err(SendError::Overloaded(_)) => Delivery::WindowFull,
+                    Err(SendError::NoRoom(_)) => Delivery::NoRoom,
                     Err(SendError::NoLink(_) | SendError::TooLarge { .. }) => Delivery::NoSession,
                 }
             }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lampyrid_membership::ViewEvent;
-use lampyrid_wire::{Alarm, BootNonce, BubbleId, Clock, Peer};
+use lampyrid_wire::{Alarm, BootNonce, BubbleId, Clock, Peer, ProcessId};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 
@@ -17,6 +17,8 @@ use crate::{
 pub enum RegistryMessage {
     /// The view or the status changed.
     View(ViewEvent),
+    /// A session with a process came up.
+    Reachable(ProcessId),
     /// A message from a process.
     Mail(Mail),
     /// A caller replaces this process's set; `None` unregisters.
@@ -107,6 +109,7 @@ impl Actor for RegistryActor {
             RegistryMessage::View(event) => {
                 (RegistryInput::View(Standing::from(&*event.state)), None)
             }
+            RegistryMessage::Reachable(process) => (RegistryInput::Reachable(process), None),
             RegistryMessage::Mail(mail) => (RegistryInput::Letter(mail.letter), Some(mail.credit)),
             RegistryMessage::Register { bubbles, limit, reply } => {
                 (state.register(bubbles, limit, reply), None)

@@ -7,13 +7,14 @@ pub struct Backoff {
     due: Duration,
     pause: Duration,
     longest: Duration,
+    tried: bool,
 }
 
 impl Backoff {
     /// Due at once.
     #[must_use]
     pub fn now(now: Duration, first: Duration, longest: Duration) -> Self {
-        Self { due: now, pause: first, longest }
+        Self { due: now, pause: first, longest, tried: false }
     }
 
     /// When it is due.
@@ -22,11 +23,19 @@ impl Backoff {
         self.due
     }
 
+    /// Due at once if it was sent before; for when whoever did not answer comes within reach.
+    pub fn hurry(&mut self, now: Duration) {
+        if self.tried {
+            self.due = self.due.min(now);
+        }
+    }
+
     /// True once it is due; then it is due again one pause later.
     pub fn take(&mut self, now: Duration) -> bool {
         if now < self.due {
             return false;
         }
+        self.tried = true;
         self.due = now + self.pause;
         self.pause = (self.pause * 2).min(self.longest);
         true
@@ -48,5 +57,16 @@ mod tests {
             }
         }
         assert_eq!(sent, [5, 205, 605, 1_405, 2_405, 3_405]);
+    }
+
+    #[test]
+    fn only_what_was_sent_before_can_be_hurried() {
+        let ms = Duration::from_millis;
+        let mut backoff = Backoff::now(ms(500), ms(200), ms(1_000));
+        backoff.hurry(ms(100));
+        assert!(!backoff.take(ms(100)) && backoff.take(ms(500)));
+        backoff.hurry(ms(510));
+        assert!(backoff.take(ms(510)));
+        assert_eq!(backoff.due(), ms(910));
     }
 }

@@ -38,6 +38,8 @@ pub enum RegistryInput {
         /// How long the caller waits.
         limit: Duration,
     },
+    /// A session with a process came up: what was sent to it before may not have left.
+    Reachable(ProcessId),
     /// A message from a process (itself included).
     Letter(Letter),
     /// The time that [`RegistryCore::deadline`] named has come.
@@ -151,6 +153,7 @@ impl RegistryCore {
                     None => self.request(now, token, bubbles, limit, out),
                 }
             }
+            RegistryInput::Reachable(process) => self.reachable(now, process, out),
             RegistryInput::Letter(letter) => self.letter(now, letter, out),
             RegistryInput::Wake => {
                 if let Some(call) = self.call.take_if(|call| call.until <= now) {
@@ -229,6 +232,22 @@ impl RegistryCore {
             self.letter(now, letter, out);
         }
         self.resend(now, out);
+    }
+
+    /// The coordinator came within reach: it is told again what it may not have heard, the open
+    /// request and what is stored.
+    fn reachable(&mut self, now: Duration, process: ProcessId, out: &mut Vec<RegistryOutput>) {
+        let Some(view) = self.standing.member_of() else { return };
+        if process != view.coordinator() || process == self.standing.me.0 {
+            return;
+        }
+        if let Some(resend) = &mut self.resend {
+            resend.hurry(now);
+        }
+        if let Some(version) = self.replica.version.filter(|it| it.epoch == view.epoch()) {
+            let message = RegistryWire::Stored { version };
+            out.push(RegistryOutput::Send(process, view.term(), message));
+        }
     }
 
     fn letter(&mut self, now: Duration, letter: Letter, out: &mut Vec<RegistryOutput>) {

@@ -53,9 +53,14 @@ impl Channel {
 /// Why a frame was not sent. Nothing of it left the process.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SendError {
-    /// There is no session with that process now.
+    /// There is no session with that process now. If it is a member, and the frame was not
+    /// membership's, one is being made: send again.
     #[error("no session with process {0}")]
     NoLink(ProcessId),
+    /// There is none, and none could be made: as many sessions as allowed are in use. Send again
+    /// later.
+    #[error("no session with process {0}, and no room for one")]
+    NoRoom(ProcessId),
     /// The peer has not yet worked off what was sent before.
     #[error("the send window to process {0} is full")]
     Overloaded(ProcessId),

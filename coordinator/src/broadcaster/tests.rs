@@ -232,3 +232,23 @@ fn an_update_of_another_than_the_coordinator_is_ignored() {
     assert_eq!(bench.letter(me, message), []);
     assert_eq!(bench.view.epoch(), Epoch(2));
 }
+
+#[test]
+fn a_member_that_comes_within_reach_gets_again_what_it_was_sent_before_and_nothing_else() {
+    let mut bench = Bench::coordinator(3);
+    let me = bench.view.coordinator();
+    let other = bench.ids().into_iter().find(|&id| id != me).unwrap();
+    assert_eq!(bench.step(BroadcasterInput::Reachable(other)), []);
+    assert_eq!(updates(&bench.publish(1, true)).len(), 3);
+    bench.now += Duration::from_millis(5);
+    let out = bench.step(BroadcasterInput::Reachable(other));
+    assert_eq!(updates(&out).iter().map(|it| it.0).collect::<Vec<_>>(), [other]);
+    bench.stored(other, 1);
+    assert_eq!(bench.step(BroadcasterInput::Reachable(other)), []);
+    // Along the rings: who is not sent to directly yet is not because a session comes up.
+    let mut bench = Bench::coordinator(40);
+    let direct: Vec<ProcessId> = updates(&bench.publish(1, true)).iter().map(|it| it.0).collect();
+    let later = bench.ids().into_iter().find(|id| !direct.contains(id)).unwrap();
+    bench.now += Duration::from_millis(5);
+    assert_eq!(bench.step(BroadcasterInput::Reachable(later)), []);
+}

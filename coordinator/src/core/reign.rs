@@ -115,6 +115,13 @@ impl Reign {
         self.waiting.insert(process, (incarnation, registration));
     }
 
+    /// Asks a member that has not answered again at once: it came within reach.
+    pub(super) fn reachable(&mut self, now: Duration, process: ProcessId) {
+        if let Some((_, ask)) = self.missing.get_mut(&process) {
+            ask.hurry(now);
+        }
+    }
+
     pub(super) fn acknowledge(&mut self, version: Version) {
         if version.epoch == self.term.epoch {
             self.acknowledged = self.acknowledged.max(Some(version));

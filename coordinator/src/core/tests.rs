@@ -237,3 +237,20 @@ fn without_leave_it_does_nothing_and_looks_again_only_while_there_is_work() {
     let out = bench.step(CoordinatorInput::View(standing(&view, Status::Active)));
     assert_eq!(hosted(&published(&out).unwrap(), a), [2]);
 }
+
+#[test]
+fn a_member_that_comes_within_reach_is_asked_again_at_once_unless_it_has_answered() {
+    let mut bench = Bench::new(1);
+    let (silent, answered) = (bench.members[0], bench.members[1]);
+    bench.gathered(answered, &[]);
+    bench.now += millis(5);
+    let out = bench.step(CoordinatorInput::Reachable(silent));
+    let asked = |out: &[CoordinatorOutput], whom| {
+        out.iter().any(|it| {
+            matches!(it, CoordinatorOutput::Send(to, _, RegistryWire::Gather { .. }) if *to == whom)
+        })
+    };
+    assert!(asked(&out, silent), "{out:?}");
+    let out = bench.step(CoordinatorInput::Reachable(answered));
+    assert!(!asked(&out, answered), "{out:?}");
+}

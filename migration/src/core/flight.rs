@@ -5,6 +5,7 @@ use bytes::Bytes;
 use lampyrid_wire::EntityId;
 
 use super::accounts::Load;
+use crate::Reason;
 use crate::limits::{RESEND_FIRST, RESEND_MAX};
 use crate::row::PartRow;
 
@@ -17,8 +18,8 @@ pub(crate) struct Flight {
     /// When the first message of the phase was handed to the links; the limit of the phase counts
     /// from here, not from when the message was queued behind a sync.
     pub(crate) sent: Option<Duration>,
-    /// The last attempt found no session.
-    pub(crate) unsent: bool,
+    /// Why the last attempt did not leave the process, if it found no session.
+    pub(crate) unsent: Option<Reason>,
     pub(crate) backoff: Backoff,
     /// Decided, and not acknowledged in time.
     pub(crate) in_doubt: bool,
@@ -45,7 +46,7 @@ impl Flight {
             load,
             began: now,
             sent: None,
-            unsent: false,
+            unsent: None,
             backoff: Backoff::default(),
             in_doubt: false,
             alarmed: false,
@@ -56,7 +57,7 @@ impl Flight {
     /// A new phase begins: its limits count afresh.
     pub(crate) fn next_phase(&mut self) {
         self.sent = None;
-        self.unsent = false;
+        self.unsent = None;
         self.backoff = Backoff::default();
     }
 }

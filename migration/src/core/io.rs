@@ -122,6 +122,8 @@ pub enum Delivery {
     WindowFull,
     /// There is no session with the peer.
     NoSession,
+    /// There is none, and the links have no room for one.
+    NoRoom,
 }
 
 /// What happens to the core.
@@ -141,6 +143,8 @@ pub enum Input {
     /// What became of a message that carries a part: the time limits count from when it was handed
     /// to the links.
     Sent(PartId, Delivery),
+    /// A session with that process came up.
+    Reachable(ProcessId),
     /// A caller asks.
     Request(CallId, Request),
     /// Another live process hosts a bubble that is hosted here too.

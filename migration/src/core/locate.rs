@@ -12,6 +12,7 @@ use crate::{Message, MovedTo};
 #[derive(Debug)]
 pub(crate) struct Query {
     pub(crate) call: CallId,
+    pub(crate) entity: EntityId,
     /// The answer with the highest epoch so far.
     pub(crate) best: Option<MovedTo>,
     pub(crate) waiting: BTreeSet<ProcessId>,
@@ -38,9 +39,17 @@ impl Core {
         for &process in &waiting {
             self.send(process, Message::Locate { query, entity: id }, None, out);
         }
-        self.queries.insert(query, Query { call, best: known, waiting });
+        self.queries.insert(query, Query { call, entity: id, best: known, waiting });
         self.timers.set(Timer::Call(call), Some(self.now + self.config.limits.phase));
         None
+    }
+
+    /// Puts the open questions to a process that may not have had them: its session is new.
+    pub(crate) fn ask_for_places(&self, process: ProcessId, out: &mut Step) {
+        let open = self.queries.iter().filter(|(_, query)| query.waiting.contains(&process));
+        for (&query, Query { entity, .. }) in open {
+            self.send(process, Message::Locate { query, entity: *entity }, None, out);
+        }
     }
 
     fn known_place(&self, id: EntityId) -> Option<MovedTo> {

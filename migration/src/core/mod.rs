@@ -107,6 +107,7 @@ impl Core {
             Input::View(view) => self.on_view(view, out),
             Input::Received { from, term, message } => self.on_received(from, term, message, out),
             Input::Sent(part, delivery) => self.on_sent(part, delivery),
+            Input::Reachable(process) => self.on_reachable(process, out),
             Input::Request(call, request) => self.on_request(call, request, out),
             Input::BubbleClaimed(bubble, by) => {
                 self.claims.insert(bubble, by);

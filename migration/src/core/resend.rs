@@ -1,3 +1,5 @@
+use lampyrid_wire::ProcessId;
+
 use super::Core;
 use super::io::{Delivery, Step};
 use super::timers::Timer;
@@ -15,7 +17,11 @@ impl Core {
         let mut at = self.now + WINDOW_RETRY;
         if delivery != Delivery::WindowFull {
             let sent = *flight.sent.get_or_insert(self.now);
-            flight.unsent = delivery == Delivery::NoSession;
+            flight.unsent = match delivery {
+                Delivery::Sent | Delivery::WindowFull => None,
+                Delivery::NoSession => Some(Reason::Unreachable),
+                Delivery::NoRoom => Some(Reason::Overloaded { limit: "sessions".to_owned() }),
+            };
             at = self.now + flight.backoff.next();
             if !flight.in_doubt {
                 at = at.min(sent + limits.phase).max(self.now);
@@ -27,12 +33,25 @@ impl Core {
         self.timers.set(Timer::Part(part), Some(at));
     }
 
+    /// A session came up: what found none goes out now, not after its backoff, and the limit of its
+    /// phase counts from here. So does every open question for an entity's place.
+    pub(crate) fn on_reachable(&mut self, process: ProcessId, out: &mut Step) {
+        for (part, flight) in &mut self.flights {
+            let row = self.image.parts.get(part);
+            if row.is_some_and(|row| row.destination == process) && flight.unsent.is_some() {
+                flight.sent = None;
+                self.timers.set(Timer::Part(*part), Some(self.now));
+            }
+        }
+        self.ask_for_places(process, out);
+    }
+
     /// Repeats what was not answered, or gives up what is not decided.
     pub(crate) fn on_part_timer(&mut self, part: PartId, out: &mut Step) {
         let limits = self.config.limits;
         let now = self.now;
         let Some(flight) = self.flights.get(&part) else { return };
-        let (sent, began, unsent) = (flight.sent, flight.began, flight.unsent);
+        let (sent, began, unsent) = (flight.sent, flight.began, flight.unsent.clone());
         if flight.freezing.is_some() {
             self.abort(part, &Reason::Timeout(Phase::Prepare), Vec::new(), out);
             self.pump(part.saga, out);
@@ -42,10 +61,7 @@ impl Core {
         let expired = sent.is_some_and(|sent| sent + limits.phase <= now);
         if row.phase == PartPhase::Prepared {
             if expired || began + limits.saga <= now {
-                let reason = match unsent {
-                    true => Reason::Unreachable,
-                    false => Reason::Timeout(Phase::Stage),
-                };
+                let reason = unsent.unwrap_or(Reason::Timeout(Phase::Stage));
                 self.abort(part, &reason, Vec::new(), out);
                 self.abort_queue(part.saga, &reason, out);
             } else if self.reaches(row.destination) {

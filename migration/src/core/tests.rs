@@ -702,3 +702,52 @@ fn a_full_window_is_tried_again_soon_and_no_phase_runs_out_meanwhile() {
     let outcome = Outcome::Aborted { reason: Reason::Unreachable };
     assert_eq!(bench.report(part.saga).entities[0].outcome, outcome);
 }
+
+/// A session made on demand: the first message finds none, and goes out as soon as there is one.
+#[test]
+fn what_found_no_session_goes_out_when_one_comes_up_and_its_phase_counts_from_there() {
+    let mut bench = Bench::new();
+    let id = bench.create();
+    bench.delivery = Delivery::NoSession;
+    let part = bench.prepare(&[id]);
+    bench.pass(30);
+    bench.give(Input::Reachable(ME));
+    assert_eq!(bench.sent, [], "another process's session");
+    bench.delivery = Delivery::Sent;
+    bench.give(Input::Reachable(OTHER));
+    assert!(matches!(bench.sent[..], [Message::Stage { .. }]), "{:?}", bench.sent);
+    // What is on its way is not sent again because of another session.
+    bench.give(Input::Reachable(OTHER));
+    assert_eq!(bench.sent, []);
+    bench.pass(980);
+    assert_eq!(bench.report(part.saga).state, SagaState::Running);
+    bench.staged(part, 1, &[id]);
+    bench.delivery = Delivery::NoSession;
+    bench.pass(1_000);
+    bench.delivery = Delivery::Sent;
+    bench.give(Input::Reachable(OTHER));
+    assert!(matches!(bench.sent[..], [Message::Commit { .. }]), "{:?}", bench.sent);
+}
+
+#[test]
+fn a_move_for_which_the_links_have_no_room_says_so() {
+    let mut bench = Bench::new();
+    let id = bench.create();
+    bench.delivery = Delivery::NoRoom;
+    let part = bench.prepare(&[id]);
+    bench.pass(1_000);
+    let reason = Reason::Overloaded { limit: "sessions".to_owned() };
+    assert_eq!(bench.report(part.saga).entities[0].outcome, Outcome::Aborted { reason });
+}
+
+#[test]
+fn an_open_question_for_a_place_is_put_to_who_comes_within_reach() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.ask(Request::Locate(entity(77))), None);
+    let [Message::Locate { query, .. }] = bench.sent[..] else { panic!("{:?}", bench.sent) };
+    bench.give(Input::Reachable(OTHER));
+    assert_eq!(bench.sent, [Message::Locate { query, entity: entity(77) }]);
+    bench.hear(Message::Located { query, found: None });
+    bench.give(Input::Reachable(OTHER));
+    assert_eq!(bench.sent, []);
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use lampyrid_membership::RefusalReason;
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -119,6 +120,10 @@ pub(crate) fn report(shared: &Shared, address: SocketAddr, error: &HandshakeErro
         HandshakeError::Refused(reason) => {
             count(shared.counters.refusals(*reason), 1);
             "refused"
+        }
+        HandshakeError::Full(_) => {
+            count(shared.counters.refusals(RefusalReason::TooManySessions), 1);
+            "full"
         }
         HandshakeError::Io(_) => {
             count(&shared.counters.garbage, 1);

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use lampyrid_membership::{LinkEvent, RefusalReason};
-use lampyrid_wire::{Alarm, Channel, Peer};
+use lampyrid_wire::{Alarm, Channel, Peer, ProcessId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use ractor_cluster::NodeServerMessage;
 use tokio::sync::oneshot;
@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::counters::count;
 use super::gateway::{self, GatewayMessage};
 use super::hello::{Statement, Verdict};
-use super::link_core::{Basis, Card, ConnId, Input, LinkCore, Output};
+use super::link_core::{Basis, Card, ConnId, Input, LinkCore, Output, Traffic};
 use super::session::Session;
 use super::shared::Shared;
 use super::stream::SessionStream;
@@ -23,6 +23,10 @@ use super::targets::DialOutcome;
 pub(crate) enum LinksMessage {
     /// Membership wants something else.
     Desired,
+    /// Another view was installed.
+    Viewed,
+    /// Something was to be sent to that member.
+    Wish(ProcessId),
     /// Would this peer be refused, and what is it to be told?
     Consider(Peer, oneshot::Sender<(Option<RefusalReason>, Statement)>),
     /// What becomes of this connection?
@@ -80,9 +84,12 @@ impl Actor for Links {
         let mut accepting = JoinSet::new();
         accepting.spawn(super::accept::accept(Arc::clone(&shared)));
         shared.slot.fill(myself.clone());
+        // What the run before was told is lost with it.
+        shared.wishes(|wishes| wishes.forget());
+        myself.cast(LinksMessage::Viewed)?;
         myself.cast(LinksMessage::Desired)?;
         Ok(LinksState {
-            core: LinkCore::new(me, shared.config.seed, generation),
+            core: LinkCore::new(me, shared.config.seed, generation, shared.config.bounds),
             shared,
             node_server,
             gateways,
@@ -103,6 +110,15 @@ impl Actor for Links {
     ) -> Result<(), ActorProcessingErr> {
         match message {
             LinksMessage::Desired => state.follow(),
+            LinksMessage::Viewed => {
+                if let Some(view) = state.shared.view() {
+                    state.step(Input::View(view));
+                }
+            }
+            LinksMessage::Wish(process) => {
+                state.shared.wishes(|wishes| wishes.taken(process));
+                state.step(Input::Wish(process));
+            }
             // Whoever asked may have given up: that is its own affair.
             LinksMessage::Consider(peer, reply) => drop(reply.send(state.core.consider(&peer))),
             LinksMessage::Settle(card, basis, reply) => {
@@ -196,10 +212,26 @@ impl LinksState {
                 Output::Close(conn, why) => self.close(conn, why),
                 Output::Up(conn, peer) => self.up(conn, peer),
                 Output::Down(conn, peer) => self.down(conn, peer),
+                Output::Look(conns) => drop(self.step(Input::Traffic(self.traffic(&conns)))),
+                Output::Room(process) => self.answer(process, true),
+                Output::NoRoom(process) => self.answer(process, false),
                 Output::Event(event) => (self.shared.hooks.on_event)(event),
             }
         }
         ruling
+    }
+
+    fn traffic(&self, conns: &[ConnId]) -> Vec<(ConnId, Traffic)> {
+        let read = |conn: &ConnId| self.sessions.get(conn).map(|it| (*conn, it.usage.read()));
+        conns.iter().filter_map(read).collect()
+    }
+
+    /// Notes what became of a wish, for whoever sends to that process next.
+    fn answer(&self, process: ProcessId, room: bool) {
+        self.shared.wishes(|wishes| wishes.answered(process, room));
+        if !room {
+            count(&self.shared.counters.no_room, 1);
+        }
     }
 
     fn hand_over(&mut self, conn: ConnId) {

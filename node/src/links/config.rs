@@ -1,13 +1,17 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lampyrid_membership::LinkEvent;
 use lampyrid_wire::{Channel, Clock, ClusterId, Inbound, Peer};
 use tokio::net::TcpListener;
 
 use super::error::LinksError;
-use super::limits::{MAX_CLUSTER_NAME_BYTES, MIN_COOKIE_BYTES};
+use super::limits::{
+    MAX_CLUSTER_NAME_BYTES, MAX_ON_DEMAND, MAX_SESSIONS, MIN_COOKIE_BYTES, ON_DEMAND_IDLE,
+    ROOM_FOR_MEMBERS,
+};
 use super::transport::Transport;
 
 /// The secret that all processes of a cluster share. It is never sent, and never shown by
@@ -64,6 +68,32 @@ pub struct LinksConfig {
     pub clock: Arc<dyn Clock>,
     /// Seed of the jitter of redials.
     pub seed: u64,
+    /// How many sessions there may be, and for how long; the default but in tests.
+    pub bounds: Bounds,
+}
+
+/// How many sessions there may be, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// In all.
+    pub sessions: usize,
+    /// Of these, kept free of strangers.
+    pub for_members: usize,
+    /// That this process wished for to send to members.
+    pub on_demand: usize,
+    /// How long one of those stays when nothing is sent.
+    pub idle: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            sessions: MAX_SESSIONS,
+            for_members: ROOM_FOR_MEMBERS,
+            on_demand: MAX_ON_DEMAND,
+            idle: ON_DEMAND_IDLE,
+        }
+    }
 }
 
 impl LinksConfig {

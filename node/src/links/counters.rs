@@ -38,6 +38,8 @@ pub struct LinkCounters {
     pub ups: AtomicU64,
     /// Sessions that went down after they had been up.
     pub downs: AtomicU64,
+    /// Wishes for a session that were not followed because all sessions on demand were in use.
+    pub no_room: AtomicU64,
     /// Sessions closed because nothing was read for too long.
     pub silent: AtomicU64,
     /// Connections that ended before they were authenticated, other than by a wrong cookie:

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lampyrid_membership::{LinkControl, ProbeOutcome};
+use lampyrid_membership::{LinkControl, ProbeOutcome, View};
 use lampyrid_wire::{
     Channel, ClusterId, Incarnation, MAX_FRAME_BYTES, Member, Outbound, ProcessId, SendError,
 };
@@ -73,6 +73,27 @@ impl LinksHandle {
         Arc::clone(&self.0.counters)
     }
 
+    /// The installed view: sessions with its members are made on demand.
+    pub fn set_view(&self, view: Arc<View>) {
+        if self.0.wishes(|wishes| wishes.set_view(view)) {
+            // Not running: the next run begins with this.
+            let _ = self.0.slot.cast(LinksMessage::Viewed);
+        }
+    }
+
+    /// Notes that there is something for that process. Not for membership, which says by itself
+    /// whom it wants a session with.
+    fn wish(&self, to: ProcessId, channel: Channel) -> SendError {
+        if channel == Channel::Membership {
+            return SendError::NoLink(to);
+        }
+        let noted = self.0.wishes(|wishes| wishes.note(to));
+        if noted.tell && self.0.slot.cast(LinksMessage::Wish(to)).is_err() {
+            self.0.wishes(|wishes| wishes.taken(to));
+        }
+        if noted.no_room { SendError::NoRoom(to) } else { SendError::NoLink(to) }
+    }
+
     fn follow(&self) {
         // Not running: the next run begins with this.
         let _ = self.0.slot.cast(LinksMessage::Desired);
@@ -88,7 +109,7 @@ impl Outbound for LinksHandle {
         }
         let Some(session) = self.0.route(to) else {
             count(&counters.no_link, 1);
-            return Err(SendError::NoLink(to));
+            return Err(self.wish(to, channel));
         };
         session.send(channel, &frame)
     }

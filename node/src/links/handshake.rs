@@ -16,6 +16,7 @@ use super::session::Session;
 use super::shared::Shared;
 use super::stream::{GuardedReader, GuardedWriter, SessionStream, Switch};
 use super::transport::WireStream;
+use super::usage::Usage;
 
 /// Why a handshake led to no session.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,9 @@ pub(crate) enum HandshakeError {
     /// Either side refused.
     #[error("refused: {0}")]
     Refused(RefusalReason),
+    /// The other side has no room; these others may have some.
+    #[error("refused: {reason}", reason = RefusalReason::TooManySessions)]
+    Full(Vec<SocketAddr>),
     /// It is this very process.
     #[error("it is this process itself")]
     Ourselves,
@@ -101,13 +105,17 @@ impl Handshake {
         mine: &Hello,
     ) -> Result<(Hello, Statement), HandshakeError> {
         halves.say(transcript, self.side, &Message::Proof(mine.clone())).await?;
-        let Message::Answer(theirs, refused, stated) = halves.hear(transcript, self.side).await?
+        let Message::Answer(theirs, refused, stated, others) =
+            halves.hear(transcript, self.side).await?
         else {
             return Err(HandshakeError::Garbage("it spoke out of turn"));
         };
         self.authenticated.store(true, Ordering::Release);
         let (refusal, statement) = self.judge(mine, &theirs).await?;
         halves.say(transcript, self.side, &Message::Confirm(refusal, statement)).await?;
+        if let (None, Some(RefusalReason::TooManySessions)) = (refusal, refused) {
+            return Err(HandshakeError::Full(others));
+        }
         agreed(mine, &theirs, refusal.or(refused))?;
         Ok((theirs, stated))
     }
@@ -128,7 +136,11 @@ impl Handshake {
         };
         self.authenticated.store(true, Ordering::Release);
         let (refusal, statement) = self.judge(mine, &theirs).await?;
-        let answer = Message::Answer(mine.clone(), refusal, statement);
+        let others = match refusal {
+            Some(RefusalReason::TooManySessions) => self.shared.others(theirs.peer.process),
+            _ => Vec::new(),
+        };
+        let answer = Message::Answer(mine.clone(), refusal, statement, others);
         halves.say(transcript, self.side, &answer).await?;
         let Message::Confirm(refused, stated) = halves.hear(transcript, self.side).await? else {
             return Err(HandshakeError::Garbage("it spoke out of turn"));
@@ -213,7 +225,9 @@ impl Handshake {
             IDLE_LIMIT,
         );
         let writer = GuardedWriter::new(halves.writer, Arc::clone(&switch), Arc::clone(counters));
-        let session = Session::new(conn, peer, self.address, tokens, switch, Arc::clone(counters));
+        let usage = Usage::new(Arc::clone(&self.shared.config.clock));
+        let counters = Arc::clone(counters);
+        let session = Session::new(conn, peer, self.address, tokens, switch, usage, counters);
         let stream = SessionStream { label: super::substrate::label(conn), reader, writer };
         let dialled = self.side == Side::Dialler;
         self.tell(LinksMessage::Delivered(Arc::new(session), Box::new(stream), dialled))

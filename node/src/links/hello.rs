@@ -109,8 +109,9 @@ pub(crate) struct Statement {
 pub(crate) enum Message {
     /// Dialler: who I am.
     Proof(Hello),
-    /// Acceptor: who I am and, now that I know you, whether I refuse.
-    Answer(Hello, Option<RefusalReason>, Statement),
+    /// Acceptor: who I am and, now that I know you, whether I refuse; for want of room, who else
+    /// may have some.
+    Answer(Hello, Option<RefusalReason>, Statement, Vec<SocketAddr>),
     /// Dialler: the same; its MAC is the first of the dialler's that covers the acceptor's hello.
     Confirm(Option<RefusalReason>, Statement),
     /// The arbiter: what becomes of this connection.
@@ -254,6 +255,7 @@ mod tests {
             hello(),
             Some(RefusalReason::TooManySessions),
             Statement { seen: u64::MAX, live: Some(u64::MAX) },
+            vec![hello().advertised; super::super::limits::MAX_HINTED],
         );
         let sealed = theirs.seal(Side::Acceptor, &answer).unwrap();
         assert_eq!(ours.open(Side::Acceptor, &sealed).unwrap(), answer);

@@ -4,10 +4,20 @@ use std::time::Duration;
 
 use lampyrid_wire::{Channel, MAX_FRAME_BYTES};
 
-/// Sessions at once, with as many processes.
-pub const MAX_SESSIONS: usize = 256;
+/// Sessions at once, with as many processes: a seed or a coordinator of a view of 2,000 may hear
+/// from all of them within a moment. Each takes a socket: where the system allows fewer, accepting
+/// pauses and dials are repeated.
+pub const MAX_SESSIONS: usize = 2_560;
+/// Sessions for which only members of the view, and whom membership asks for, are let in: however
+/// many strangers want to join, ring neighbours find room.
+pub const ROOM_FOR_MEMBERS: usize = 512;
+/// Sessions at once that this process wished for to send to members that are not its neighbours.
+/// At the limit one that was quiet for [`LEAST_STAY`] gives way to the next wish.
+pub const MAX_ON_DEMAND: usize = 256;
+/// Addresses of other members that a process without room names to whom it refuses.
+pub const MAX_HINTED: usize = 8;
 /// Accepted handshakes at once. At the limit the oldest unauthenticated one gives way.
-pub const MAX_HANDSHAKES: usize = 64;
+pub const MAX_HANDSHAKES: usize = 256;
 /// Addresses sought at once; more are ignored with a log line.
 pub const MAX_SOUGHT: usize = 256;
 /// Dials at once.
@@ -36,6 +46,17 @@ pub const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 pub const LAST_BACKOFF: Duration = Duration::from_secs(1);
 /// A session that stood for so long is redialled at once when lost; a shorter one backs off.
 pub const STABLE_AFTER: Duration = Duration::from_secs(1);
+/// How long a session that only frames of registry and migration were for stays after the last one.
+pub const ON_DEMAND_IDLE: Duration = Duration::from_secs(60);
+/// How long a session with a member stays that is a neighbour no longer and was of no other use: its
+/// end may be a view behind, and would take the end of the session for the end of this process.
+pub const PARTING: Duration = Duration::from_secs(5);
+/// A session that was of use within this time gives way to no other.
+pub const LEAST_STAY: Duration = Duration::from_secs(1);
+/// How long a wish for a session is followed after the last frame that found none.
+pub const WISH_LIMIT: Duration = Duration::from_secs(5);
+/// The least time between two looks for a session that could give way.
+pub const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Read buffer of a session, in bytes.
 pub(crate) const READ_BUFFER_BYTES: usize = 64 * 1024;
@@ -68,6 +89,11 @@ pub const fn window_of(channel: Channel) -> WindowSize {
 pub(crate) const CREDIT_FRACTION: u32 = 4;
 
 const _: () = assert!(MAX_HANDSHAKES < MAX_SESSIONS);
+const _: () = assert!(MAX_ON_DEMAND < ROOM_FOR_MEMBERS && ROOM_FOR_MEMBERS < MAX_SESSIONS);
+const _: () = assert!(WISH_LIMIT.as_millis() > CONNECT_LIMIT.as_millis() + READY_LIMIT.as_millis());
+const _: () = assert!(LEAST_STAY.as_millis() < ON_DEMAND_IDLE.as_millis());
+// An intro and the rest of a hello take less than 160 bytes beside the name.
+const _: () = assert!(MAX_HELLO_BYTES >= MAX_CLUSTER_NAME_BYTES + MAX_HINTED * 48 + 160);
 const _: () = assert!(MAX_HELLO_BYTES > 2 * MAX_CLUSTER_NAME_BYTES);
 const _: () = assert!(MAX_HELLO_BYTES <= u16::MAX as usize);
 const _: () = assert!(IDLE_LIMIT.as_millis() > 5_000, "the substrate is silent for up to 5 s");

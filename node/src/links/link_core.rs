@@ -5,13 +5,16 @@ use std::time::Duration;
 use lampyrid_membership::{LinkEvent, RefusalReason};
 use lampyrid_wire::{Member, Peer, ProcessId};
 
+use super::config::Bounds;
 use super::hello::{Statement, Verdict};
 use super::limits::{CLOSE_LIMIT, MAX_SESSIONS, MAX_SOUGHT, READY_LIMIT, STABLE_AFTER};
 use super::targets::{DialOutcome, Targets, Wish};
+use demand::Demand;
 
+mod demand;
 mod vocabulary;
 
-pub(crate) use vocabulary::{Basis, Card, ConnId, Input, Output};
+pub(crate) use vocabulary::{Basis, Card, ConnId, Input, Output, Traffic};
 
 #[derive(Debug)]
 struct Link {
@@ -24,6 +27,12 @@ struct Link {
     handed: bool,
     /// The peer is or was a member to keep.
     was_kept: bool,
+    /// The peer is or was listed in the installed view.
+    was_listed: bool,
+    /// This process wished for it.
+    wished: bool,
+    /// Since when it is neither kept nor sought, unless it is.
+    spare_since: Option<Duration>,
     up_since: Option<Duration>,
     /// When it must be up.
     deadline: Duration,
@@ -37,6 +46,9 @@ struct Link {
 /// the same survivor on both sides. With a session standing, a further connection of the same life
 /// is a duplicate, unless the peer states that it heard of that session and no longer has it: then
 /// ours is half-open and gives way. Another life of the process displaces, an older one never does.
+///
+/// **On demand.** A member that membership does not keep is dialled, whatever the ids, when something
+/// is to be sent to it; see [`Demand`] for how such a session ends.
 ///
 /// **Substrate.** It runs its own election between sessions of one node name; so a session is
 /// handed over only when it has let go of the one before, and there is never anything to elect.
@@ -52,6 +64,8 @@ pub(crate) struct LinkCore {
     /// The highest decision heard from each process that arbitrates.
     seen: BTreeMap<ProcessId, (Peer, u64)>,
     targets: Targets,
+    demand: Demand,
+    bounds: Bounds,
     last_conn: ConnId,
     last_decision: u64,
 }
@@ -62,7 +76,7 @@ const MAX_SEEN: usize = 4 * MAX_SESSIONS;
 impl LinkCore {
     /// A core without sessions. `generation` rises with every restart of the links in this life of
     /// the process, so that decisions go on rising.
-    pub(crate) fn new(me: Peer, seed: u64, generation: u32) -> Self {
+    pub(crate) fn new(me: Peer, seed: u64, generation: u32, bounds: Bounds) -> Self {
         Self {
             me,
             live: BTreeMap::new(),
@@ -70,6 +84,8 @@ impl LinkCore {
             lives: BTreeMap::new(),
             seen: BTreeMap::new(),
             targets: Targets::new(seed),
+            demand: Demand::new(bounds.on_demand, bounds.idle),
+            bounds,
             last_conn: 0,
             last_decision: u64::from(generation) << 32,
         }
@@ -99,7 +115,7 @@ impl LinkCore {
                 known.nonce != peer.nonce && peer.incarnation <= known.incarnation
             }) {
                 Some(RefusalReason::Twin)
-            } else if live.is_none() && self.live.len() >= MAX_SESSIONS {
+            } else if live.is_none() && self.live.len() >= self.room_for(peer.process) {
                 Some(RefusalReason::TooManySessions)
             } else {
                 None
@@ -118,7 +134,18 @@ impl LinkCore {
         let links = self.live.values().filter(|link| link.up_since.is_none());
         let closing = self.closing.values().map(|(_, deadline)| *deadline);
         let dials = self.targets.deadline(|wish| wanted(&self.live, &self.me, wish));
-        links.map(|link| link.deadline).chain(closing).chain(dials).min()
+        let ends = [self.targets.next_expiry(), self.demand.look_at].into_iter().flatten();
+        links.map(|link| link.deadline).chain(closing).chain(dials).chain(ends).min()
+    }
+
+    /// How many sessions there may be for one more with that process.
+    fn room_for(&self, process: ProcessId) -> usize {
+        let known = self.targets.keeps(process) || self.demand.lists(process);
+        if known {
+            self.bounds.sessions
+        } else {
+            self.bounds.sessions.saturating_sub(self.bounds.for_members)
+        }
     }
 
     /// One step; `out` is appended to.
@@ -130,6 +157,9 @@ impl LinkCore {
                 self.targets.seek(addresses.into_iter().take(MAX_SOUGHT));
                 self.prune(now, out);
             }
+            Input::View(view) => self.view(now, view, out),
+            Input::Wish(process) => self.wish(now, process, out),
+            Input::Traffic(seen) => self.traffic(now, &seen, out),
             Input::Settle(card, basis) => self.settle(now, card, basis, out),
             Input::Delivered(conn) => match self.link_mut(conn) {
                 Some(link) => link.delivered = true,
@@ -168,12 +198,10 @@ impl LinkCore {
 
     fn keep(&mut self, now: Duration, mut members: Vec<Member>, out: &mut Vec<Output>) {
         members.retain(|member| member.process != self.me.process);
-        members.sort_unstable();
+        // However many wait to be admitted, they crowd out no member.
+        members.sort_by_cached_key(|it| (!self.demand.lists(it.process), it.process));
         members.truncate(MAX_SESSIONS);
         self.targets.keep(members.iter().map(|m| (m.process, m.address, m.incarnation)));
-        for link in self.live.values_mut() {
-            link.was_kept |= self.targets.keeps(link.card.peer.process);
-        }
         self.prune(now, out);
         for member in members {
             if let Some(link) = self.live.get(&member.process)
@@ -184,19 +212,24 @@ impl LinkCore {
         }
     }
 
-    /// Sessions with processes that were members and are neither kept nor sought any more end.
-    /// Those with others stay: joiners dial us before we know of them.
+    /// Sessions with processes that were members and are neither kept nor sought any more, nor
+    /// listed, end. Those with others stay: joiners dial us before we know of them. What becomes of
+    /// those with members, and of strangers that are of no use, is for [`LinkCore::traffic`].
     fn prune(&mut self, now: Duration, out: &mut Vec<Output>) {
-        let spare: Vec<ConnId> = self
-            .live
-            .values()
-            .filter(|link| link.was_kept && !self.targets.keeps(link.process()))
-            .filter(|link| !link.addresses().iter().any(|&it| self.targets.seeks(it)))
-            .map(|link| link.conn)
-            .collect();
-        for conn in spare {
+        let Self { live, targets, demand, .. } = self;
+        let mut over = Vec::new();
+        for link in live.values_mut() {
+            let listed = demand.lists(link.process());
+            link.note(now, targets, listed);
+            let was_member = link.was_kept || link.was_listed;
+            if link.spare_since.is_some() && was_member && !listed {
+                over.push(link.conn);
+            }
+        }
+        for conn in over {
             self.close(now, conn, "the process is no longer a member", out);
         }
+        self.look_later(now);
     }
 
     fn settle(&mut self, now: Duration, card: Card, basis: Basis, out: &mut Vec<Output>) {
@@ -215,16 +248,20 @@ impl LinkCore {
         self.note_life(card.peer);
         self.last_conn += 1;
         let conn = self.last_conn;
-        let link = Link {
+        let mut link = Link {
             conn,
             card,
             decision,
             delivered: false,
             handed: false,
-            was_kept: self.targets.keeps(process),
+            was_kept: false,
+            was_listed: false,
+            wished: self.targets.wishes(process),
+            spare_since: None,
             up_since: None,
             deadline: now + READY_LIMIT,
         };
+        link.note(now, &self.targets, self.demand.lists(process));
         let displaced = self.live.insert(process, link);
         assert!(displaced.is_none(), "one session per process");
         out.push(Output::Ruling(verdict, Some(conn)));
@@ -283,7 +320,10 @@ impl LinkCore {
             && link.up_since.is_none()
         {
             link.up_since = Some(now);
-            out.push(Output::Up(conn, link.card.peer));
+            let peer = link.card.peer;
+            out.push(Output::Up(conn, peer));
+            self.targets.unwish(peer.process);
+            self.look_later(now);
         }
     }
 
@@ -294,9 +334,10 @@ impl LinkCore {
         outcome: DialOutcome,
         out: &mut Vec<Output>,
     ) {
-        self.targets.dial_ended(now, address, outcome);
+        self.targets.dial_ended(now, address, &outcome);
         let reason = match outcome {
             DialOutcome::Refused(reason) => reason,
+            DialOutcome::Full(_) => RefusalReason::TooManySessions,
             DialOutcome::Ourselves => RefusalReason::OwnId,
             DialOutcome::Settled(_) | DialOutcome::Failed => return,
         };
@@ -314,6 +355,8 @@ impl LinkCore {
         for conn in late {
             self.close(now, conn, "it did not get ready in time", out);
         }
+        self.targets.expire(now);
+        self.look_if_due(now, out);
     }
 
     fn close(&mut self, now: Duration, conn: ConnId, why: &'static str, out: &mut Vec<Output>) {
@@ -359,18 +402,31 @@ impl Link {
         self.card.peer.process
     }
 
+    /// Takes note of whether membership wants it and the view lists its peer.
+    fn note(&mut self, now: Duration, targets: &Targets, listed: bool) {
+        let kept = targets.keeps(self.process());
+        self.was_kept |= kept;
+        self.was_listed |= listed;
+        let wanted = kept || self.addresses().iter().any(|&it| targets.follows(it));
+        self.spare_since = if wanted { None } else { self.spare_since.or(Some(now)) };
+    }
+
     fn addresses(&self) -> Vec<SocketAddr> {
         self.card.dialled.into_iter().chain([self.card.advertised]).collect()
     }
 }
 
-/// A member is dialled by the lower id; what is sought is dialled by whoever seeks it.
+/// A member to keep is dialled by the lower id; one on demand, and what is sought, by who wants it.
 fn wanted(live: &BTreeMap<ProcessId, Link>, me: &Peer, wish: Wish) -> bool {
     match wish {
         Wish::Member(process, at_least) => {
             me.process < process
                 && live.get(&process).is_none_or(|link| link.card.peer.incarnation < at_least)
         }
+        Wish::OnDemand(process, at_least) => {
+            live.get(&process).is_none_or(|link| link.card.peer.incarnation < at_least)
+        }
+        Wish::Hinted => live.is_empty(),
         Wish::Sought(address, reached) => !live
             .values()
             .any(|link| reached == Some(link.process()) || link.addresses().contains(&address)),

@@ -9,6 +9,14 @@
 //! gateway's remote reference carries it; the peer's gateway finds its session by the token in
 //! front of the frame, and the hook gets it together with the authenticated peer.
 //!
+//! # With whom there are sessions
+//!
+//! With whom membership asks for (ring neighbours, joiners, seeds), and for a while with members
+//! that registry or migration has something to send to: a frame for a member without a session is
+//! refused with [`lampyrid_wire::SendError::NoLink`] as ever, but the member is dialled, and whoever
+//! sends again finds the session. [`lampyrid_membership::LinkEvent::Up`] says when. The rules are in
+//! `link_core::demand`, the figures in [`limits`].
+//!
 //! # What a session proves, and what not
 //!
 //! A peer knows the cookie. Any holder of the cookie can claim any process id: an identity is as
@@ -48,12 +56,14 @@ mod stream;
 mod substrate;
 mod targets;
 mod transport;
+mod usage;
 mod window;
+mod wishes;
 
 #[cfg(test)]
 mod tests;
 
-pub use config::{Cookie, LinksConfig, LinksHooks};
+pub use config::{Bounds, Cookie, LinksConfig, LinksHooks};
 pub use counters::{ChannelCounters, LinkCounters};
 pub(crate) use dial::probe;
 pub use error::LinksError;

@@ -12,6 +12,7 @@ use super::hello::Token;
 use super::limits::window_of;
 use super::link_core::ConnId;
 use super::stream::Switch;
+use super::usage::Usage;
 use super::window::{Amount, Ledger, SendWindow};
 
 /// One session with one life of a process, from the verdict of its handshake to its end.
@@ -28,6 +29,7 @@ pub(crate) struct Session {
     windows: [SendWindow; Channel::ALL.len()],
     ledgers: [Ledger; Channel::ALL.len()],
     gate: Mutex<Gate>,
+    pub(crate) usage: Usage,
     counters: Arc<LinkCounters>,
 }
 
@@ -46,6 +48,7 @@ impl Session {
         address: SocketAddr,
         (token_out, token_in): (Token, Token),
         switch: Arc<Switch>,
+        usage: Usage,
         counters: Arc<LinkCounters>,
     ) -> Self {
         let limit = MAX_FRAME_BYTES as u64;
@@ -60,6 +63,7 @@ impl Session {
             windows: Channel::ALL.map(|channel| SendWindow::new(window_of(channel))),
             ledgers: Channel::ALL.map(|channel| Ledger::new(window_of(channel), limit)),
             gate: Mutex::new(Gate::Early(Vec::new())),
+            usage,
             counters,
         }
     }
@@ -93,6 +97,7 @@ impl Session {
         }
         count(&counters.frames_out, 1);
         count(&counters.bytes_out, bytes);
+        self.usage.note(channel);
         Ok(())
     }
 
@@ -102,6 +107,7 @@ impl Session {
         let counters = self.counters.channel(channel);
         count(&counters.frames_in, 1);
         count(&counters.bytes_in, bytes);
+        self.usage.note(channel);
         if self.ledgers[channel as usize].receive(bytes).is_err() {
             count(&self.counters.overruns, 1);
             tracing::warn!(peer = %self.peer, channel = channel.name(), "the peer overran its window; closing its session");

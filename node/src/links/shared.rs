@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use lampyrid_membership::View;
 use lampyrid_wire::{ClusterId, Member, Peer, ProcessId, Slot};
 
 use super::actor::LinksMessage;
@@ -11,6 +12,7 @@ use super::counters::LinkCounters;
 use super::hello::Token;
 use super::log_limiter::LogLimiter;
 use super::session::Session;
+use super::wishes::Wishes;
 
 /// What outlives a restart of the links' actors: what membership asked for, and where the running
 /// actor and its sessions are found.
@@ -22,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) generation: AtomicU32,
     pub(crate) log: LogLimiter,
     desired: Mutex<Desired>,
+    wishes: Mutex<Wishes>,
     routes: RwLock<BTreeMap<ProcessId, Arc<Session>>>,
     tokens: RwLock<HashMap<Token, Arc<Session>>>,
 }
@@ -47,6 +50,7 @@ impl Shared {
             generation: AtomicU32::new(0),
             log: LogLimiter::default(),
             desired: Mutex::new(desired),
+            wishes: Mutex::default(),
             routes: RwLock::default(),
             tokens: RwLock::default(),
         }
@@ -58,6 +62,20 @@ impl Shared {
 
     pub(crate) fn desire(&self, change: impl FnOnce(&mut Desired)) {
         change(&mut self.desired.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn wishes<T>(&self, with: impl FnOnce(&mut Wishes) -> T) -> T {
+        with(&mut self.wishes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The installed view, as far as the links have heard of it.
+    pub(crate) fn view(&self) -> Option<Arc<View>> {
+        self.wishes(|wishes| wishes.view())
+    }
+
+    /// Who else may have room for a process that is refused.
+    pub(crate) fn others(&self, process: ProcessId) -> Vec<SocketAddr> {
+        self.wishes(|wishes| wishes.others(process, self.config.advertised))
     }
 
     /// The session that carries frames to a process.

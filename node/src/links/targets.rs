@@ -7,8 +7,10 @@ use lampyrid_wire::{Incarnation, ProcessId};
 
 use super::limits::{FIRST_BACKOFF, LAST_BACKOFF, MAX_DIALS};
 
+mod extra;
+
 /// How a dial ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum DialOutcome {
     /// There is a session with that process: this one, or another connection that stands.
     Settled(ProcessId),
@@ -16,6 +18,8 @@ pub(crate) enum DialOutcome {
     Failed,
     /// It was refused.
     Refused(RefusalReason),
+    /// It was refused for want of room; these other members may have some.
+    Full(Vec<SocketAddr>),
     /// It is this very process.
     Ourselves,
 }
@@ -25,8 +29,12 @@ pub(crate) enum DialOutcome {
 pub(crate) enum Wish {
     /// A session with at least that life of a member.
     Member(ProcessId, Incarnation),
+    /// A session with at least that life of a member that something is to be sent to.
+    OnDemand(ProcessId, Incarnation),
     /// A session with whoever is at the address; with who was found there last.
     Sought(SocketAddr, Option<ProcessId>),
+    /// A session with anybody, when who was sought has no room.
+    Hinted,
 }
 
 /// Why an address is dialled.
@@ -34,8 +42,12 @@ pub(crate) enum Wish {
 enum Aim {
     /// A member to keep a session with.
     Member(ProcessId),
+    /// A member that something is to be sent to.
+    OnDemand(ProcessId),
     /// Whoever is there.
     Sought(SocketAddr),
+    /// Whoever is there, named by somebody sought who has no room.
+    Hinted(SocketAddr),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +61,8 @@ struct Target {
     parked: bool,
     /// Who was found there last.
     reached: Option<ProcessId>,
+    /// When it is given up; only what is wanted on demand ever is.
+    until: Option<Duration>,
 }
 
 impl Target {
@@ -60,15 +74,16 @@ impl Target {
             not_before: Duration::ZERO,
             parked: false,
             reached: None,
+            until: None,
         }
     }
-}
 
-impl Target {
     fn wish(&self, aim: &Aim) -> Wish {
         match *aim {
             Aim::Member(process) => Wish::Member(process, self.incarnation),
+            Aim::OnDemand(process) => Wish::OnDemand(process, self.incarnation),
             Aim::Sought(address) => Wish::Sought(address, self.reached),
+            Aim::Hinted(_) => Wish::Hinted,
         }
     }
 }
@@ -98,11 +113,15 @@ impl Targets {
         self.replace(|aim| matches!(aim, Aim::Member(_)), new.collect());
     }
 
-    /// Replaces all targets that are sought.
+    /// Replaces all targets that are sought. With nothing sought, no hint is followed either.
     pub(crate) fn seek(&mut self, addresses: impl Iterator<Item = SocketAddr>) {
-        let new = addresses
-            .map(|address| (Aim::Sought(address), Target::new(address, Incarnation::default())));
-        self.replace(|aim| matches!(aim, Aim::Sought(_)), new.collect());
+        let new: BTreeMap<Aim, Target> = addresses
+            .map(|address| (Aim::Sought(address), Target::new(address, Incarnation::default())))
+            .collect();
+        if new.is_empty() {
+            self.follow_hints(&[]);
+        }
+        self.replace(|aim| matches!(aim, Aim::Sought(_)), new);
     }
 
     fn replace(&mut self, kind: fn(&Aim) -> bool, mut new: BTreeMap<Aim, Target>) {
@@ -117,7 +136,7 @@ impl Targets {
         self.targets.append(&mut new);
     }
 
-    pub(crate) fn seeks(&self, address: SocketAddr) -> bool {
+    fn seeks(&self, address: SocketAddr) -> bool {
         self.targets.contains_key(&Aim::Sought(address))
     }
 
@@ -127,14 +146,19 @@ impl Targets {
 
     /// A dial of `address` ended. Whatever came of it, the next one waits longer; a session that
     /// stood resets that when it ends.
-    pub(crate) fn dial_ended(&mut self, now: Duration, address: SocketAddr, outcome: DialOutcome) {
+    pub(crate) fn dial_ended(&mut self, now: Duration, address: SocketAddr, outcome: &DialOutcome) {
         self.flights.remove(&address);
+        if let DialOutcome::Full(others) = outcome
+            && self.seeks(address)
+        {
+            self.follow_hints(others);
+        }
         let seed = self.seed;
         for target in self.targets.values_mut().filter(|target| target.address == address) {
             target.attempts = target.attempts.saturating_add(1);
             target.not_before = now + backoff(seed, address, target.attempts);
-            target.parked |= outcome == DialOutcome::Ourselves;
-            if let DialOutcome::Settled(process) = outcome {
+            target.parked |= *outcome == DialOutcome::Ourselves;
+            if let DialOutcome::Settled(process) = *outcome {
                 target.reached = Some(process);
             }
         }
@@ -148,7 +172,7 @@ impl Targets {
         addresses: &[SocketAddr],
     ) {
         let aims = addresses.iter().map(|&address| Aim::Sought(address));
-        for aim in aims.chain([Aim::Member(process)]) {
+        for aim in aims.chain([Aim::Member(process), Aim::OnDemand(process)]) {
             if stable && let Some(target) = self.targets.get_mut(&aim) {
                 target.attempts = 0;
                 target.not_before = Duration::ZERO;

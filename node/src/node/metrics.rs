@@ -90,6 +90,7 @@ fn links(counters: &crate::links::LinkCounters) {
     gauge!("lampyrid_link_sessions").set(read(&counters.sessions) as f64);
     gauge!("lampyrid_link_handshakes").set(read(&counters.handshakes) as f64);
     counter!("lampyrid_link_sessions_lost_total").absolute(read(&counters.downs));
+    counter!("lampyrid_link_no_room_total").absolute(read(&counters.no_room));
     counter!("lampyrid_link_garbage_total").absolute(read(&counters.garbage));
     for (direction, bytes) in
         [("received", &counters.stream_bytes_in), ("sent", &counters.stream_bytes_out)]
@@ -142,6 +143,10 @@ pub(crate) fn describe() {
     describe_gauge!("lampyrid_link_sessions", "Sessions with other processes");
     describe_gauge!("lampyrid_link_handshakes", "Handshakes under way");
     describe_counter!("lampyrid_link_sessions_lost_total", "Sessions that went down");
+    describe_counter!(
+        "lampyrid_link_no_room_total",
+        "Sessions wished for while all on demand were in use"
+    );
     describe_counter!("lampyrid_link_garbage_total", "Connections that were no peers");
     describe_counter!("lampyrid_link_bytes_total", Unit::Bytes, "Bytes of all sessions");
     describe_counter!("lampyrid_link_overloaded_total", "Frames refused by a full window");

@@ -30,7 +30,7 @@ use super::end::{End, Fatal, NotJoined};
 use super::memory::Memory;
 use super::tree::{Claims, Counters, Rest};
 use crate::config::NodeConfig;
-use crate::links::{Cookie, LinksConfig, LinksHandle, LinksHooks, Lives, Plain};
+use crate::links::{Bounds, Cookie, LinksConfig, LinksHandle, LinksHooks, Lives, Plain};
 use crate::storage::Storage;
 
 /// How often a joining process looks whether it is in, against its time limit.
@@ -130,6 +130,7 @@ impl Parts {
             transport: Arc::new(Plain),
             clock: Arc::clone(&self.clock),
             seed: self.nonce.0,
+            bounds: Bounds::default(),
         };
         Ok(LinksHandle::new(links, self.link_hooks())?)
     }
@@ -137,9 +138,15 @@ impl Parts {
     fn link_hooks(&self) -> LinksHooks {
         let (port, refusals) = (self.port.clone(), Arc::clone(&self.refusals));
         let memory = self.memory.clone();
+        let (gateway, migration) = (Arc::clone(&self.gateway), self.migration_slot.clone());
         let on_event = move |event: LinkEvent| {
             if let LinkEvent::Up(peer) = &event {
                 memory.note(*peer);
+                if let Some(gateway) = gateway.get() {
+                    gateway.reachable(peer.process);
+                }
+                // One that is being restarted sends afresh anyway.
+                let _ = migration.cast(MigrationMessage::Reachable(peer.process));
             }
             if let LinkEvent::Refused { address, reason } = &event {
                 let mut refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -212,7 +219,14 @@ impl Parts {
         };
         let gateway = self.gateway.get_or_init(|| gateway).clone();
         let forward = gateway.clone();
-        self.port.subscribe(Arc::new(move |event: ViewEvent| forward_view(&forward, &event)));
+        let told = links.clone();
+        self.port.subscribe(Arc::new(move |event: ViewEvent| {
+            // First: what the others send in the new view may need sessions with its members.
+            if let Some(view) = event.state.view.clone() {
+                told.set_view(view);
+            }
+            forward_view(&forward, &event);
+        }));
         let post =
             Post::new(Arc::clone(&outbound), Arc::new(gateway.clone()), gateway.counters.clone());
         let hooks: Arc<dyn Hooks> = Arc::new(Surroundings {

@@ -246,3 +246,46 @@ fn an_event_from_before_the_start_does_not_take_the_view_back() {
     bench.view(Status::Active);
     assert_eq!(bench.core.standing.term(), Some(new.term()));
 }
+
+/// A link made on demand: what was sent before there was one is lost, and is said again at once.
+#[test]
+fn a_coordinator_that_comes_within_reach_is_told_again_at_once() {
+    let mut bench = Bench::new();
+    let coordinator = bench.view.coordinator();
+    let registers = |out: &[RegistryOutput]| {
+        let is = |it: &RegistryOutput| matches!(it, RegistryOutput::Send(to, _, RegistryWire::Register(_)) if *to == coordinator);
+        out.iter().filter(|it| is(it)).count()
+    };
+    assert_eq!(registers(&bench.register(&[7])), 1);
+    bench.now += Duration::from_millis(5);
+    let another = bench.view.members().iter().map(|m| m.process);
+    let another = another.clone().find(|&p| p != coordinator && p != bench.me).unwrap();
+    assert_eq!(bench.step(RegistryInput::Reachable(another)), []);
+    assert_eq!(registers(&bench.step(RegistryInput::Reachable(coordinator))), 1);
+    // Nothing is open in a process that has registered nothing, and nothing was stored.
+    assert_eq!(Bench::new().step(RegistryInput::Reachable(coordinator)), []);
+}
+
+#[test]
+fn what_is_stored_is_said_again_to_a_coordinator_that_comes_within_reach() {
+    let mut bench = Bench::new();
+    let coordinator = bench.view.coordinator();
+    let update = TopologyUpdate {
+        term: bench.view.term(),
+        sequence: 4,
+        coordinator,
+        base: None,
+        part: 0,
+        parts: 1,
+        entries: BTreeMap::new(),
+        sent_at: 0,
+    };
+    let from = Peer { process: coordinator, incarnation: Incarnation(1), nonce: BootNonce(1) };
+    let term = bench.view.term();
+    let message = RegistryWire::Update(update);
+    let stored = bench.step(RegistryInput::Letter(Letter { from, term, message }));
+    let version = Version { epoch: bench.view.epoch(), sequence: 4 };
+    let expected = [RegistryOutput::Send(coordinator, term, RegistryWire::Stored { version })];
+    assert_eq!(stored, expected);
+    assert_eq!(bench.step(RegistryInput::Reachable(coordinator)), expected);
+}

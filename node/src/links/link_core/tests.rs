@@ -3,6 +3,7 @@
 use lampyrid_wire::{BootNonce, Incarnation};
 
 use super::*;
+use crate::links::limits::ROOM_FOR_MEMBERS;
 
 fn peer(id: u128) -> Peer {
     Peer { process: ProcessId::from_u128(id), incarnation: Incarnation(1), nonce: BootNonce(9) }
@@ -59,7 +60,10 @@ impl World {
     fn new() -> Self {
         Self {
             now: Duration::ZERO,
-            cores: [LinkCore::new(peer(1), 1, 1), LinkCore::new(peer(2), 2, 1)],
+            cores: [
+                LinkCore::new(peer(1), 1, 1, Bounds::default()),
+                LinkCore::new(peer(2), 2, 1, Bounds::default()),
+            ],
             wires: Vec::new(),
             up: [None, None],
             events: 0,
@@ -90,7 +94,7 @@ impl World {
                 Output::Down(conn, _) => {
                     assert_eq!(self.up[side].take(), Some(conn), "down once per up");
                 }
-                Output::Event(_) => {}
+                Output::Look(_) | Output::Room(_) | Output::NoRoom(_) | Output::Event(_) => {}
             }
         }
         ruling
@@ -269,7 +273,7 @@ fn both_sides_are_left_with_the_same_one_session_whatever_overtakes_what() {
 }
 
 fn core() -> LinkCore {
-    LinkCore::new(peer(1), 1, 1)
+    LinkCore::new(peer(1), 1, 1, Bounds::default())
 }
 
 fn card(of: Peer) -> Card {
@@ -347,7 +351,7 @@ fn a_session_that_the_peer_has_lost_gives_way() {
 #[test]
 fn there_is_room_for_so_many_and_always_for_who_comes_back() {
     let mut core = core();
-    for id in 0..MAX_SESSIONS as u128 {
+    for id in 0..(MAX_SESSIONS - ROOM_FOR_MEMBERS) as u128 {
         assert!(matches!(offer(&mut core, peer(100 + id), Statement::default()), Verdict::Go(_)));
     }
     let full = Verdict::Refused(RefusalReason::TooManySessions);
@@ -359,7 +363,7 @@ fn there_is_room_for_so_many_and_always_for_who_comes_back() {
 #[test]
 fn only_the_lower_id_dials_a_member_and_whoever_seeks_dials_the_sought() {
     let dials = |me: u128, input: Input| {
-        let mut core = LinkCore::new(peer(me), 1, 1);
+        let mut core = LinkCore::new(peer(me), 1, 1, Bounds::default());
         let mut out = Vec::new();
         core.step(Duration::ZERO, input, &mut out);
         out

@@ -1,7 +1,9 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
-use lampyrid_membership::LinkEvent;
-use lampyrid_wire::{Member, Peer};
+use lampyrid_membership::{LinkEvent, View};
+use lampyrid_wire::{Member, Peer, ProcessId};
 
 use crate::links::hello::{Statement, Verdict};
 use crate::links::targets::DialOutcome;
@@ -31,6 +33,15 @@ pub(crate) enum Basis {
     Theirs(u64),
 }
 
+/// When frames last passed through a session, either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Traffic {
+    /// Of any channel.
+    pub(crate) any: Option<Duration>,
+    /// Of a channel other than membership's.
+    pub(crate) concern: Option<Duration>,
+}
+
 /// What happens to the links.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Input {
@@ -40,6 +51,12 @@ pub(crate) enum Input {
     Keep(Vec<Member>),
     /// See [`lampyrid_membership::LinkControl::seek`].
     Seek(Vec<SocketAddr>),
+    /// That view was installed.
+    View(Arc<View>),
+    /// Something was to be sent to that member and there was no session.
+    Wish(ProcessId),
+    /// The answer to [`Output::Look`].
+    Traffic(Vec<(ConnId, Traffic)>),
     /// A connection is authenticated; answered by [`Output::Ruling`].
     Settle(Card, Basis),
     /// The stream of a session is there.
@@ -71,6 +88,12 @@ pub(crate) enum Output {
     Up(ConnId, Peer),
     /// No more frames.
     Down(ConnId, Peer),
+    /// Say at once what passed through these sessions, with [`Input::Traffic`].
+    Look(Vec<ConnId>),
+    /// A wish was followed: there is room for that session.
+    Room(ProcessId),
+    /// A wish was not followed: every session on demand is in use.
+    NoRoom(ProcessId),
     /// Tell membership.
     Event(LinkEvent),
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use lampyrid_membership::{LinkControl, LinkEvent};
+use lampyrid_membership::{LinkControl, LinkEvent, View};
 use lampyrid_wire::{
     BootNonce, Channel, ClusterId, Inbound, Incarnation, Member, Outbound, Peer, ProcessId,
     SystemClock,
@@ -17,7 +17,8 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 
-use super::super::{Cookie, LinksConfig, LinksHandle, LinksHooks, Plain};
+use super::super::{Bounds, Cookie, LinksConfig, LinksHandle, LinksHooks, Plain};
+use super::concerns::Concerns;
 
 pub(super) const VARIABLE: &str = "LAMPYRID_LINKS_CHILD";
 
@@ -79,6 +80,9 @@ struct Inbox {
     /// Set once the links exist: to echo.
     links: Arc<OnceLock<LinksHandle>>,
     echoes: Arc<tokio::sync::Semaphore>,
+    /// Set once they run: they get the frames instead.
+    concerns: Arc<OnceLock<Concerns>>,
+    view: Arc<Mutex<Option<Arc<View>>>>,
 }
 
 /// First bytes of a frame to be echoed, and of its echo.
@@ -100,15 +104,23 @@ fn name(peer: &Peer) -> String {
 }
 
 fn hooks(inbox: &Inbox) -> LinksHooks {
-    let inbox = inbox.clone();
+    let (inbox, concerns) = (inbox.clone(), Arc::clone(&inbox.concerns));
     LinksHooks {
-        on_event: Arc::new(|event| match event {
-            LinkEvent::Up(peer) => say(&format!("UP {}", name(&peer))),
+        on_event: Arc::new(move |event| match event {
+            LinkEvent::Up(peer) => {
+                say(&format!("UP {}", name(&peer)));
+                if let Some(concerns) = concerns.get() {
+                    concerns.up(peer);
+                }
+            }
             LinkEvent::Down(peer) => say(&format!("DOWN {}", name(&peer))),
             LinkEvent::Refused { reason, .. } => say(&format!("REFUSED {reason:?}")),
             LinkEvent::OwnId(peer) => say(&format!("OWNID {}", name(&peer))),
         }),
         on_frame: Arc::new(move |channel, inbound| {
+            if let Some(concerns) = inbox.concerns.get() {
+                return concerns.frame(channel, inbound);
+            }
             let first = inbound.frame.first().copied().unwrap_or_default();
             let length = inbound.frame.len();
             assert_ne!(first, POISON, "as the test wants it");
@@ -130,9 +142,13 @@ fn hooks(inbox: &Inbox) -> LinksHooks {
 /// Runs until stdin ends.
 pub(super) async fn run(arguments: &str) {
     let words: Vec<&str> = arguments.split(';').collect();
-    let [id, incarnation, nonce, cookie, cluster_name, cluster, port] = words[..] else {
-        panic!("7 arguments expected");
+    let [id, incarnation, nonce, cookie, cluster_name, cluster, port, ref bounds @ ..] = words[..]
+    else {
+        panic!("more arguments expected");
     };
+    let bounds: Vec<usize> = bounds.iter().map(|text| text.parse().unwrap()).collect();
+    let [sessions, for_members, on_demand, idle] = bounds[..] else { panic!("4 bounds expected") };
+    let idle = Duration::from_millis(idle as u64);
     let listener = TcpListener::bind(format!("127.0.0.1:{port}")).await.unwrap();
     let advertised = listener.local_addr().unwrap();
     let me = Peer {
@@ -151,6 +167,7 @@ pub(super) async fn run(arguments: &str) {
         transport: Arc::new(Plain),
         clock: Arc::new(SystemClock::new()),
         seed: me.nonce.0,
+        bounds: Bounds { sessions, for_members, on_demand, idle },
     };
     let inbox = Inbox {
         held: Arc::default(),
@@ -158,6 +175,8 @@ pub(super) async fn run(arguments: &str) {
         discard: Arc::default(),
         links: Arc::default(),
         echoes: Arc::new(tokio::sync::Semaphore::new(0)),
+        concerns: Arc::default(),
+        view: Arc::default(),
     };
     let links = LinksHandle::new(config, hooks(&inbox)).unwrap();
     inbox.links.get_or_init(|| links.clone());
@@ -167,6 +186,12 @@ pub(super) async fn run(arguments: &str) {
     while let Some(line) = lines.next_line().await.unwrap() {
         let words: Vec<&str> = line.split_whitespace().collect();
         match words[..] {
+            ["concerns"] => {
+                let view = inbox.view.lock().unwrap().clone().unwrap();
+                let concerns = Concerns::start(me, view, links.clone()).await;
+                assert!(inbox.concerns.set(concerns).is_ok());
+                say("STARTED");
+            }
             ["crash"] => keeper.cast(KeeperMessage).unwrap(),
             // In the background, so that pings can run beside it.
             ["pump", to, on, length, count] => {
@@ -195,6 +220,29 @@ async fn obey(links: &LinksHandle, inbox: &Inbox, words: &[&str]) {
         ["keep", members @ ..] => links.keep(members.iter().map(|text| member(text)).collect()),
         ["seek", addresses @ ..] => {
             links.seek(addresses.iter().map(|text| text.parse().unwrap()).collect());
+        }
+        ["view", members @ ..] => {
+            let mut members: Vec<Member> = members.iter().map(|text| member(text)).collect();
+            members.sort_unstable();
+            let first = View::first(ClusterId::from_u128(1), "test", members[0].clone());
+            let view = Arc::new(first.successor(members).unwrap());
+            *inbox.view.lock().unwrap() = Some(Arc::clone(&view));
+            links.set_view(view);
+        }
+        ["registered"] => {
+            say(&format!("REGISTERED {}", inbox.concerns.get().unwrap().registered()))
+        }
+        ["register", bubble] => {
+            let took = inbox.concerns.get().unwrap().register(bubble.parse().unwrap()).await;
+            say(&format!("STORED {}", took.as_micros()));
+        }
+        ["host", bubble] => {
+            let host = inbox.concerns.get().unwrap().host_of(bubble.parse().unwrap());
+            say(&format!("HOST {}", host.unwrap_or_default()));
+        }
+        ["move", to] => {
+            let (outcome, took) = inbox.concerns.get().unwrap().move_one(process(to)).await;
+            say(&format!("MOVED {outcome} {}", took.as_micros()));
         }
         ["incarnation", number] => links.set_incarnation(Incarnation(number.parse().unwrap())),
         ["cluster", number] => links.set_cluster(ClusterId::from_u128(number.parse().unwrap())),
@@ -252,7 +300,7 @@ async fn obey(links: &LinksHandle, inbox: &Inbox, words: &[&str]) {
             let of = |counter: &std::sync::atomic::AtomicU64| counter.load(SeqCst);
             say(&format!(
                 "COUNT sessions={} handshakes={} accepted={} ups={} garbage={} duplicates={} \
-                 evicted={} unattributed={} overruns={}",
+                 evicted={} unattributed={} overruns={} no_room={}",
                 of(&counters.sessions),
                 of(&counters.handshakes),
                 of(&counters.accepted),
@@ -262,6 +310,7 @@ async fn obey(links: &LinksHandle, inbox: &Inbox, words: &[&str]) {
                 of(&counters.evicted),
                 of(&counters.unattributed),
                 of(&counters.overruns),
+                of(&counters.no_room),
             ));
         }
         other => panic!("{other:?}"),

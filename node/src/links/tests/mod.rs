@@ -1,6 +1,8 @@
 //! Whole processes: each test starts children of this test binary and drives their links.
 
 mod child;
+mod concerns;
+mod demand;
 mod parent;
 
 use std::io::{Read, Write};

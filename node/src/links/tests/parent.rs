@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::child;
+use crate::links::Bounds;
 
 /// Only a bound for a test that fails: no test takes as long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,6 +28,7 @@ pub(super) struct Setup {
     name: String,
     cluster: Option<u32>,
     port: u16,
+    bounds: Bounds,
 }
 
 impl Setup {
@@ -39,6 +41,7 @@ impl Setup {
             name: "test".to_owned(),
             cluster: None,
             port: 0,
+            bounds: Bounds::default(),
         }
     }
 
@@ -66,10 +69,25 @@ impl Setup {
         Self { port, ..self }
     }
 
+    pub(super) fn idle(self, idle: Duration) -> Self {
+        Self { bounds: Bounds { idle, ..self.bounds }, ..self }
+    }
+
+    pub(super) fn room(self, sessions: usize, for_members: usize) -> Self {
+        Self { bounds: Bounds { sessions, for_members, ..self.bounds }, ..self }
+    }
+
+    pub(super) fn on_demand(self, on_demand: usize) -> Self {
+        Self { bounds: Bounds { on_demand, ..self.bounds }, ..self }
+    }
+
     pub(super) fn start(self) -> Process {
-        let Self { id, incarnation, nonce, cookie, name, cluster, port } = self;
+        let Self { id, incarnation, nonce, cookie, name, cluster, port, bounds } = self;
+        let Bounds { sessions, for_members, on_demand, idle } = bounds;
+        let bounds = format!("{sessions};{for_members};{on_demand};{}", idle.as_millis());
         let cluster = cluster.map_or("-".to_owned(), |id| id.to_string());
-        let arguments = format!("{id};{incarnation};{nonce};{cookie};{name};{cluster};{port}");
+        let arguments =
+            format!("{id};{incarnation};{nonce};{cookie};{name};{cluster};{port};{bounds}");
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "links::tests::child_process", "--nocapture"])
             .env(child::VARIABLE, arguments)
@@ -130,6 +148,17 @@ impl Process {
                 Ok(line) if line.starts_with(start) => return line,
                 Ok(line) => self.passed.push(line),
                 Err(error) => self.give_up(start, error),
+            }
+        }
+    }
+
+    /// The next line that begins with one of these; others are put aside.
+    pub(super) fn expect_any_of(&mut self, starts: &[&str]) -> String {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) if starts.iter().any(|start| line.starts_with(start)) => return line,
+                Ok(line) => self.passed.push(line),
+                Err(error) => self.give_up(starts[0], error),
             }
         }
     }
