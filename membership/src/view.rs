@@ -267,12 +267,12 @@ impl ViewChange {
     #[must_use]
     pub fn between(before: Option<&View>, view: Arc<View>) -> Self {
         let old = before.map(View::members).unwrap_or_default();
-        let lacks = |members: &[Member], wanted: &Member| {
-            members.iter().all(|member| member.key() != wanted.key())
+        let new_to = |view: Option<&View>, member: &Member| {
+            view.is_none_or(|view| !view.lists(member.process, member.incarnation))
         };
         Self {
-            joined: view.members.iter().filter(|m| lacks(old, m)).cloned().collect(),
-            left: old.iter().filter(|m| lacks(&view.members, m)).cloned().collect(),
+            joined: view.members.iter().filter(|m| new_to(before, m)).cloned().collect(),
+            left: old.iter().filter(|m| new_to(Some(&view), m)).cloned().collect(),
             coordinator: view.coordinator(),
             view,
         }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use lampyrid_membership::Pace;
 use lampyrid_membership::sim::Direction;
 use lampyrid_membership::sim::scale::{Trouble, bootstrap, crash_some, loads, trouble_some};
 
@@ -36,7 +37,8 @@ fn scratch() {
                 "{:?}",
                 trouble_some(seed, n, c, Trouble::FlipFlop(Direction::Incoming), seconds(60))
             ),
-            "load" => format!("{:?}", loads(seed, n, c, seconds(60), seconds(60))),
+            "load" => format!("{:?}", loads(seed, n, c, Pace::default(), seconds(60), seconds(60))),
+            "load1" => format!("{:?}", loads(seed, n, c, Pace::every(seconds(1)), seconds(60), seconds(60))),
             _ => panic!(),
         };
         eprintln!("{seed}: {line} in {:.1} s", start.elapsed().as_secs_f64());

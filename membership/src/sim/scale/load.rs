@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::super::{Load, Plan, Sim, Violation};
 use super::chosen;
+use crate::Pace;
 
 /// Bytes that members send in a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -38,10 +39,11 @@ pub fn loads(
     seed: u64,
     processes: usize,
     crashes: usize,
+    pace: Pace,
     before: Duration,
     after: Duration,
 ) -> Result<Loads, Violation> {
-    let mut sim = Sim::settled(Plan::calm(seed, processes))?;
+    let mut sim = Sim::settled(Plan { pace, ..Plan::calm(seed, processes) })?;
     // What settling has set off is over by then.
     sim.run_until(sim.now() + Duration::from_secs(5))?;
     sim.count_traffic();
