@@ -9,6 +9,7 @@ mod event;
 mod faults;
 mod look;
 mod network;
+mod outputs;
 mod plan;
 mod process;
 mod queue;

@@ -6,10 +6,11 @@ use std::time::Duration;
 /// before its time: whoever no longer wants an event ignores it when it comes.
 #[derive(Debug)]
 pub(super) struct Queue<E> {
-    heap: BinaryHeap<Reverse<(Duration, u64, usize)>>,
+    /// Moment in nanoseconds, number, slot.
+    heap: BinaryHeap<Reverse<(u64, u64, u32)>>,
     /// The events themselves, so that the heap moves small entries only.
     slots: Vec<Option<E>>,
-    free: Vec<usize>,
+    free: Vec<u32>,
     serial: u64,
 }
 
@@ -23,26 +24,29 @@ impl<E> Queue<E> {
         self.serial += 1;
         let slot = match self.free.pop() {
             Some(slot) => {
-                self.slots[slot] = Some(event);
+                self.slots[slot as usize] = Some(event);
                 slot
             }
             None => {
                 self.slots.push(Some(event));
-                self.slots.len() - 1
+                u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
             }
         };
-        self.heap.push(Reverse((at, self.serial, slot)));
+        // Enough for five hundred years.
+        let nanos = u64::try_from(at.as_nanos()).unwrap_or(u64::MAX);
+        self.heap.push(Reverse((nanos, self.serial, slot)));
         self.serial
     }
 
     /// The next event that is due by `end`: its moment, its number, and it.
     pub(super) fn pop_until(&mut self, end: Duration) -> Option<(Duration, u64, E)> {
-        let Reverse((at, ..)) = *self.heap.peek()?;
+        let Reverse((nanos, serial, slot)) = *self.heap.peek()?;
+        let at = Duration::from_nanos(nanos);
         if at > end {
             return None;
         }
-        let Reverse((at, serial, slot)) = self.heap.pop()?;
-        let event = self.slots[slot].take()?;
+        self.heap.pop();
+        let event = self.slots[slot as usize].take()?;
         self.free.push(slot);
         Some((at, serial, event))
     }
