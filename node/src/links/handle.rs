@@ -81,6 +81,17 @@ impl LinksHandle {
         }
     }
 
+    /// [`LinksHandle::set_view`] for a subscriber to views. It does not hold the links, nor with them
+    /// the listener: whoever tells views is itself held by the links' hooks.
+    pub fn view_sink(&self) -> impl Fn(Arc<View>) + Send + Sync + 'static {
+        let shared = Arc::downgrade(&self.0);
+        move |view| {
+            if let Some(shared) = shared.upgrade() {
+                Self(shared).set_view(view);
+            }
+        }
+    }
+
     /// Notes that there is something for that process. Not for membership, which says by itself
     /// whom it wants a session with.
     fn wish(&self, to: ProcessId, channel: Channel) -> SendError {

@@ -219,11 +219,11 @@ impl Parts {
         };
         let gateway = self.gateway.get_or_init(|| gateway).clone();
         let forward = gateway.clone();
-        let told = links.clone();
+        let tell_links = links.view_sink();
         self.port.subscribe(Arc::new(move |event: ViewEvent| {
             // First: what the others send in the new view may need sessions with its members.
             if let Some(view) = event.state.view.clone() {
-                told.set_view(view);
+                tell_links(view);
             }
             forward_view(&forward, &event);
         }));
