@@ -65,6 +65,8 @@ impl Cluster {
         }
         options.arguments.extend(extra.arguments);
         options.environment.extend(extra.environment);
+        options.binary = extra.binary;
+        options.place = extra.place;
         self.options.push(options.clone());
         self.nodes.push(Some(self.spawn(&options)));
         at
