@@ -83,12 +83,7 @@ impl Witness {
 
     /// The first change at a process since then that is as asked for.
     #[must_use]
-    pub fn first(
-        &self,
-        start: Instant,
-        at: usize,
-        is: impl Fn(&Sight) -> bool,
-    ) -> Option<Sight> {
+    pub fn first(&self, start: Instant, at: usize, is: impl Fn(&Sight) -> bool) -> Option<Sight> {
         self.since(start).into_iter().find(|sight| sight.at == at && is(sight))
     }
 
