@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use lampyrid_tests::{Cluster, PATIENCE};
+use lampyrid_tests::{Cluster, PATIENCE, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -10,12 +10,29 @@ use crate::table;
 /// Between two questions to one process.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// kill -9 of each process in turn to a view of all others.
+/// kill -9 of each process in turn to a view of all others, everybody linked with everybody.
 pub(crate) fn kill(cluster: &mut Cluster, repetitions: usize) {
+    let limits = [(50, Duration::from_millis(100)), (99, Duration::from_millis(500))];
+    kill_each("kill -9", cluster, repetitions, &limits, wait_linked);
+}
+
+/// The same as soon as all agree that the one before is back: some may have no link with it yet.
+pub(crate) fn early(cluster: &mut Cluster, repetitions: usize) {
+    kill_each("kill -9 right after a join", cluster, repetitions, &[], |_| {});
+}
+
+fn kill_each(
+    what: &str,
+    cluster: &mut Cluster,
+    repetitions: usize,
+    limits: &[(u32, Duration)],
+    settle: fn(&Cluster),
+) {
     let (mut times, mut single) = (Vec::new(), 0);
     for turn in 0..repetitions {
         let victim = turn % cluster.size();
         let (before, survivors) = (epoch(cluster), but(cluster, &[victim]));
+        settle(cluster);
         let start = Instant::now();
         cluster.kill(victim);
         let (view, took) = wait_view(cluster, &survivors, start);
@@ -24,9 +41,8 @@ pub(crate) fn kill(cluster: &mut Cluster, repetitions: usize) {
         cluster.restart(victim);
         cluster.wait_agreed();
     }
-    let limits = [(50, Duration::from_millis(100)), (99, Duration::from_millis(500))];
-    table::times("kill -9 to agreed view", &mut times, &limits);
-    table::count("kill -9: one view change", repetitions, &single.to_string(), "");
+    table::times(&format!("{what} to agreed view"), &mut times, limits);
+    table::count(&format!("{what}: one view change"), repetitions, &single.to_string(), "");
 }
 
 /// The same with SIGSTOP.
@@ -35,6 +51,7 @@ pub(crate) fn freeze(cluster: &Cluster, repetitions: usize) {
     for turn in 0..repetitions {
         let victim = turn % cluster.size();
         let survivors = but(cluster, &[victim]);
+        wait_linked(cluster);
         let start = Instant::now();
         cluster.node(victim).freeze();
         times.push(wait_view(cluster, &survivors, start).1);
@@ -53,6 +70,7 @@ pub(crate) fn pair(cluster: &mut Cluster, repetitions: usize) {
         let first = turn % size;
         let victims = [first, (first + 1 + turn / size % (size - 1)) % size];
         let (before, survivors) = (epoch(cluster), but(cluster, &victims));
+        wait_linked(cluster);
         let start = Instant::now();
         victims.iter().for_each(|&victim| cluster.node(victim).signal(Signal::KILL));
         victims.iter().for_each(|&victim| cluster.kill(victim));
@@ -71,6 +89,16 @@ pub(crate) fn pair(cluster: &mut Cluster, repetitions: usize) {
 
 fn epoch(cluster: &Cluster) -> u64 {
     cluster.wait_agreed().0["epoch"].as_u64().expect("an epoch")
+}
+
+/// Up to 11 members everybody has a session with everybody, a moment after they agree.
+fn wait_linked(cluster: &Cluster) {
+    let wanted = format!("lampyrid_link_sessions {}", cluster.size() - 1);
+    let linked = |at| {
+        let metrics = cluster.admin(at).text("/metrics").unwrap_or_default();
+        metrics.lines().any(|line| line == wanted)
+    };
+    eventually("all links", || (0..cluster.size()).all(linked).then_some(()));
 }
 
 fn but(cluster: &Cluster, some: &[usize]) -> Vec<usize> {

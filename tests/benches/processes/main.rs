@@ -1,8 +1,8 @@
 //! How fast real processes on loopback agree after a failure, and what they cost when nothing
 //! happens, beside a plain heartbeat to a coordinator.
 //!
-//!     cargo bench -p lampyrid-tests --bench processes -- [kill] [freeze] [pair] [busy] [idle]
-//!         [baseline] [--repetitions 10] [--nodes 5] [--seconds 60]
+//!     cargo bench -p lampyrid-tests --bench processes -- [kill] [early] [freeze] [pair] [busy]
+//!         [idle] [baseline] [--repetitions 10] [--nodes 5] [--seconds 60]
 //!
 //! Without names, all of it. Times are from just before the signal to the moment at which every
 //! survivor has told its new view over HTTP; asking costs a millisecond or two.
@@ -21,7 +21,7 @@ use lampyrid_tests::Cluster;
 
 const NODE: &str = env!("CARGO_BIN_EXE_lampyrid-under-test");
 
-const ALL: [&str; 6] = ["kill", "freeze", "pair", "busy", "idle", "baseline"];
+const ALL: [&str; 7] = ["kill", "early", "freeze", "pair", "busy", "idle", "baseline"];
 
 /// What to measure.
 struct Plan {
@@ -44,7 +44,7 @@ impl Plan {
                 // Cargo says that this is a benchmark.
                 "--bench" => {}
                 "--repetitions" => plan.repetitions = number().max(1),
-                "--nodes" => plan.nodes = number().max(4),
+                "--nodes" => plan.nodes = number().clamp(4, 11),
                 "--seconds" => plan.time = Duration::from_secs(number().clamp(1, 600) as u64),
                 name if ALL.contains(&name) => plan.names.push(name.to_owned()),
                 other => panic!("{other}: not one of {ALL:?}, --repetitions, --nodes, --seconds"),
@@ -70,6 +70,9 @@ fn main() {
         let mut cluster = Cluster::start(NODE, plan.nodes);
         if plan.has("kill") {
             faults::kill(&mut cluster, plan.repetitions);
+        }
+        if plan.has("early") {
+            faults::early(&mut cluster, plan.repetitions);
         }
         if plan.has("freeze") {
             faults::freeze(&cluster, plan.repetitions);
