@@ -3,7 +3,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tappers::Tun;
@@ -11,8 +11,9 @@ use tappers::Tun;
 use super::Unavailable;
 use crate::place::Place;
 
-/// Tells the namespaces of one test process apart while they have names.
-static MADE: AtomicU64 = AtomicU64::new(0);
+/// Tells the namespaces of one test process apart while they have names. Held while there is a name:
+/// the first use of `ip netns` in a machine prepares a directory and must have no rival in that.
+static MADE: Mutex<u64> = Mutex::new(0);
 
 /// Room for packets that the carrier has not fetched yet.
 const QUEUE_LENGTH: &str = "5000";
@@ -29,15 +30,20 @@ impl Namespace {
     /// # Errors
     /// [`Unavailable`].
     pub fn new() -> Result<Self, Unavailable> {
-        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let namespace = Self { handle: Self::make()? };
+        namespace.enter(|| ip(&["link", "set", "lo", "up"])).map_err(Unavailable::Namespace)??;
+        Ok(namespace)
+    }
+
+    fn make() -> Result<File, Unavailable> {
+        let mut number = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        *number += 1;
         // The name is there for a moment only: it is how one gets hold of the namespace.
         let name = format!("lampyrid-{}-{number}", std::process::id());
         ip(&["netns", "add", &name])?;
         let handle = File::open(format!("/run/netns/{name}"));
         ip(&["netns", "del", &name])?;
-        let namespace = Self { handle: handle.map_err(Unavailable::Namespace)? };
-        namespace.enter(|| ip(&["link", "set", "lo", "up"])).map_err(Unavailable::Namespace)??;
-        Ok(namespace)
+        handle.map_err(Unavailable::Namespace)
     }
 
     /// Runs `work` on a thread within the namespace: sockets and processes made there belong to
