@@ -378,9 +378,16 @@ fn update(
     }
 }
 
-/// Whom a process passes an update on to.
+/// Whom a process passes an update on to: those whose first observers it is among, so that each
+/// member gets it from [`RINGS`] others, over links that membership keeps anyway.
 fn successors(view: &View, process: ProcessId) -> BTreeSet<ProcessId> {
-    (0..RINGS)
-        .filter_map(|ring| view.ring(&format!("broadcast/{ring}")).successor(process))
+    let topology = view.topology();
+    let Some(me) = view.place_of(process) else { return BTreeSet::new() };
+    topology
+        .subjects(me)
+        .iter()
+        .filter(|&&subject| topology.observers(subject).iter().take(RINGS).any(|&it| it == me))
+        .filter_map(|&subject| view.members().get(usize::from(subject)))
+        .map(|member| member.process)
         .collect()
 }

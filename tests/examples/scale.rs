@@ -9,6 +9,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, ValueEnum};
+use lampyrid_membership::Pace;
 use lampyrid_membership::sim::Direction;
 use lampyrid_membership::sim::scale::{Trouble, bootstrap, crash_some, loads, trouble_some};
 
@@ -50,6 +51,9 @@ struct Arguments {
     /// The first of them.
     #[arg(long, default_value_t = 0)]
     first: u64,
+    /// Milliseconds between two probes of an edge.
+    #[arg(long, default_value_t = 250)]
+    pace: u64,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -65,6 +69,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn run(arguments: &Arguments, seed: u64) -> Result<String, Box<dyn Error>> {
     let (members, concerned) = (arguments.members, arguments.concerned);
     let minute = Duration::from_secs(60);
+    let pace = Pace::every(Duration::from_millis(arguments.pace));
     let crash = |silently| crash_some(seed, members, concerned, silently, Duration::from_secs(5));
     let trouble = |trouble| trouble_some(seed, members, concerned, trouble, 2 * minute);
     Ok(match arguments.experiment {
@@ -77,6 +82,8 @@ fn run(arguments: &Arguments, seed: u64) -> Result<String, Box<dyn Error>> {
         Experiment::LossOut => format!("{:?}", trouble(Trouble::Loss(Direction::Outgoing, 800))?),
         Experiment::FlipIn => format!("{:?}", trouble(Trouble::FlipFlop(Direction::Incoming))?),
         Experiment::FlipOut => format!("{:?}", trouble(Trouble::FlipFlop(Direction::Outgoing))?),
-        Experiment::Load => format!("{:#?}", loads(seed, members, concerned, minute, minute)?),
+        Experiment::Load => {
+            format!("{:#?}", loads(seed, members, concerned, pace, minute, minute)?)
+        }
     })
 }

@@ -65,6 +65,8 @@ impl Cluster {
         }
         options.arguments.extend(extra.arguments);
         options.environment.extend(extra.environment);
+        options.binary = extra.binary;
+        options.place = extra.place;
         self.options.push(options.clone());
         self.nodes.push(Some(self.spawn(&options)));
         at
@@ -131,7 +133,7 @@ impl Cluster {
     pub fn restart_with(&mut self, at: usize, environment: &[(&str, &str)]) {
         let environment =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let extra = Options { arguments: Vec::new(), environment: environment.collect() };
+        let extra = Options { environment: environment.collect(), ..Options::default() };
         self.restart_adding(at, extra);
     }
 

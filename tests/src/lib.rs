@@ -4,10 +4,17 @@
 
 mod admin;
 mod cluster;
+#[cfg(target_os = "linux")]
+pub mod netns;
+mod output;
+mod place;
 mod process;
 mod wait;
+mod witness;
 
 pub use admin::{Admin, Answer};
 pub use cluster::Cluster;
+pub use place::{Forward, Place};
 pub use process::{NodeProcess, Options};
 pub use wait::{PATIENCE, eventually};
+pub use witness::{Sight, Witness};

@@ -1,14 +1,14 @@
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::admin::Admin;
+use crate::output::{collect, lines, settled};
+use crate::place::{Forward, Place};
 use crate::wait::{PATIENCE, eventually};
 
 /// How a node is started.
@@ -18,6 +18,10 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// Environment on top of a clean one.
     pub environment: Vec<(String, String)>,
+    /// The program, if not that of the cluster.
+    pub binary: Option<PathBuf>,
+    /// Where it runs, if not beside the test.
+    pub place: Option<Arc<dyn Place>>,
 }
 
 impl Options {
@@ -25,6 +29,20 @@ impl Options {
     #[must_use]
     pub fn with(mut self, flag: &str, value: impl Into<String>) -> Self {
         self.arguments.extend([flag.to_owned(), value.into()]);
+        self
+    }
+
+    /// One more argument that has no value.
+    #[must_use]
+    pub fn flag(mut self, flag: &str) -> Self {
+        self.arguments.push(flag.to_owned());
+        self
+    }
+
+    /// Runs it there.
+    #[must_use]
+    pub fn at(mut self, place: Arc<dyn Place>) -> Self {
+        self.place = Some(place);
         self
     }
 
@@ -52,6 +70,8 @@ pub struct NodeProcess {
     pub listening: Value,
     /// Its admin HTTP.
     pub admin: Admin,
+    /// Leads there, if it runs elsewhere.
+    _forward: Option<Forward>,
 }
 
 impl NodeProcess {
@@ -60,12 +80,12 @@ impl NodeProcess {
     /// # Errors
     /// What it left on stderr and its exit status, if it ended before.
     pub fn start(binary: &Path, options: &Options) -> Result<Self, (ExitStatus, String)> {
-        let mut child = command(binary, options)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary under test starts");
+        let mut command = command(options.binary.as_deref().unwrap_or(binary), options);
+        let child = match &options.place {
+            Some(place) => place.spawn(&mut command),
+            None => command.spawn(),
+        };
+        let mut child = child.expect("the binary under test starts");
         let events = lines(child.stdout.take().expect("stdout is piped"));
         let stderr = collect(child.stderr.take().expect("stderr is piped"));
         match events.recv_timeout(PATIENCE) {
@@ -73,8 +93,17 @@ impl NodeProcess {
                 let listening: Value =
                     serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"));
                 assert_eq!(listening["event"], "listening", "{line}");
-                let admin = Admin::new(listening["admin"].as_str().expect("an admin URL"));
-                Ok(Self { child, events: Mutex::new(events), stderr, listening, admin })
+                let url = listening["admin"].as_str().expect("an admin URL");
+                let forward = options.place.as_ref().map(|place| {
+                    let to = url.trim_start_matches("http://").parse().expect("an address");
+                    Forward::start(Arc::clone(place), to).expect("a port on loopback")
+                });
+                let admin = match &forward {
+                    Some(forward) => Admin::new(&format!("http://{}", forward.address())),
+                    None => Admin::new(url),
+                };
+                let events = Mutex::new(events);
+                Ok(Self { child, events, stderr, listening, admin, _forward: forward })
             }
             Err(RecvTimeoutError::Disconnected) => {
                 let status = child.wait().expect("the child can be waited for");
@@ -98,6 +127,19 @@ impl NodeProcess {
         let event: Value = serde_json::from_str(&line).expect("a JSON line");
         assert_eq!(event["event"], "ready", "{line}");
         event
+    }
+
+    /// What it has printed since the last call.
+    #[must_use]
+    pub fn printed(&self) -> Vec<Value> {
+        let events = self.events.lock().expect("no reader panicked");
+        events.try_iter().map(|line| serde_json::from_str(&line).expect("a JSON line")).collect()
+    }
+
+    /// Its number in the operating system.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Its process id in the cluster.
@@ -183,44 +225,6 @@ fn command(binary: &Path, options: &Options) -> Command {
         command.env_remove(name);
     }
     command.envs(options.environment.iter().map(|(name, value)| (name, value)));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
-}
-
-fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-/// Bound on what is kept of a log, in bytes.
-const LOG_LIMIT: usize = 4 * 1024 * 1024;
-
-fn collect(mut stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
-    let text = Arc::new(Mutex::new(String::new()));
-    let sink = Arc::clone(&text);
-    std::thread::spawn(move || {
-        let mut buffer = [0_u8; 8192];
-        while let Ok(read @ 1..) = stream.read(&mut buffer) {
-            let mut text = sink.lock().expect("readers do not panic");
-            if text.len() < LOG_LIMIT {
-                text.push_str(&String::from_utf8_lossy(&buffer[..read]));
-            }
-        }
-    });
-    text
-}
-
-/// What was collected once the collector has seen the end; the child is gone already.
-fn settled(text: &Arc<Mutex<String>>) -> String {
-    let started = std::time::Instant::now();
-    while Arc::strong_count(text) > 1 && started.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    text.lock().expect("the collector did not panic").clone()
 }

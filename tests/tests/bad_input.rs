@@ -71,7 +71,7 @@ fn strangers_are_refused_and_told_why() {
                 if *word == cluster.node(0).address() { "127.0.0.1:1".into() } else { word.clone() }
             })
             .collect(),
-        environment: Vec::new(),
+        ..Options::default()
     };
     let (status, text) = refused(&unreachable);
     assert_eq!(status.code(), Some(1), "{text}");

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use lampyrid_membership::Pace;
 use lampyrid_membership::sim::Direction::{Incoming, Outgoing};
 use lampyrid_membership::sim::scale::{
     Trouble, bootstrap, crash_some, loads, over_seeds, trouble_some,
@@ -76,7 +77,8 @@ fn of_sixty_only_the_one_in_trouble_is_removed() {
 
 #[test]
 fn an_idle_hundred_sends_little() {
-    let found = loads(1, 100, 0, Duration::from_secs(20), Duration::ZERO).expect("no violation");
+    let found = loads(1, 100, 0, Pace::default(), Duration::from_secs(20), Duration::ZERO)
+        .expect("no violation");
     eprintln!("{found:?}");
     assert!(found.bytes.mean <= 5_000.0);
 }
@@ -108,7 +110,7 @@ fn of_a_thousand_only_the_ten_in_trouble_are_removed() {
 #[test]
 #[ignore = "the full size"]
 fn a_thousand_of_which_ten_crash_send_little() {
-    let found = loads(1, 1_000, 10, MINUTE, MINUTE).expect("no violation");
+    let found = loads(1, 1_000, 10, Pace::default(), MINUTE, MINUTE).expect("no violation");
     eprintln!("{found:?}");
     assert!(found.bytes.mean <= 3_000.0);
 }
