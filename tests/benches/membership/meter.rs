@@ -1,0 +1,121 @@
+use std::time::Duration;
+
+/// What was sent in one second by one member: the mean and the 99th percentile over all members
+/// and seconds of a window.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Load {
+    /// Payload bytes, mean.
+    pub(crate) bytes_mean: f64,
+    /// Payload bytes of a bad member-second.
+    pub(crate) bytes_p99: f64,
+    /// Messages, mean.
+    pub(crate) messages_mean: f64,
+    /// Messages of a bad member-second.
+    pub(crate) messages_p99: f64,
+    /// Messages sent and received by the coordinator a second; the busiest place where there is
+    /// none.
+    pub(crate) at_coordinator: f64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Second {
+    bytes: u32,
+    messages: u32,
+}
+
+/// Counts what every place sends, second by virtual second.
+pub(crate) struct Meter {
+    second: u64,
+    current: Vec<Second>,
+    running: Vec<bool>,
+    /// Of every place that ran, of every second of the window.
+    window: Vec<Second>,
+    window_seconds: u64,
+    /// Sent and received in the window.
+    handled: Vec<u64>,
+}
+
+impl Meter {
+    /// Nothing was sent.
+    pub(crate) fn new(count: usize) -> Self {
+        Self {
+            second: 0,
+            current: vec![Second::default(); count],
+            running: vec![false; count],
+            window: Vec::new(),
+            window_seconds: 0,
+            handled: vec![0; count],
+        }
+    }
+
+    /// A place counts from now on.
+    pub(crate) fn start(&mut self, place: usize) {
+        self.running[place] = true;
+    }
+
+    /// A place counts no more.
+    pub(crate) fn stop(&mut self, place: usize) {
+        self.running[place] = false;
+    }
+
+    /// It sent one message of so many bytes.
+    pub(crate) fn sent(&mut self, place: usize, bytes: usize) {
+        let current = &mut self.current[place];
+        current.bytes = current.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        current.messages += 1;
+        self.handled[place] += 1;
+    }
+
+    /// A message reached it.
+    pub(crate) fn received(&mut self, place: usize) {
+        self.handled[place] += 1;
+    }
+
+    /// It is that late; seconds that are over are booked.
+    pub(crate) fn advance(&mut self, now: Duration) {
+        while self.second < now.as_secs() {
+            self.second += 1;
+            self.window_seconds += 1;
+            for (second, running) in self.current.iter_mut().zip(&self.running) {
+                let done = std::mem::take(second);
+                if *running {
+                    self.window.push(done);
+                }
+            }
+        }
+    }
+
+    /// Starts a new window; at a whole second.
+    pub(crate) fn open_window(&mut self) {
+        self.window.clear();
+        self.window_seconds = 0;
+        self.handled.fill(0);
+    }
+
+    /// What the window came to. `coordinator`: whose messages to tell, if there is one.
+    pub(crate) fn load(&self, coordinator: Option<usize>) -> Load {
+        let mut bytes: Vec<u32> = self.window.iter().map(|second| second.bytes).collect();
+        let mut messages: Vec<u32> = self.window.iter().map(|second| second.messages).collect();
+        let busiest = || self.handled.iter().max().copied();
+        let handled = coordinator.map_or_else(busiest, |at| self.handled.get(at).copied());
+        Load {
+            bytes_mean: mean(&bytes),
+            bytes_p99: percentile_99(&mut bytes),
+            messages_mean: mean(&messages),
+            messages_p99: percentile_99(&mut messages),
+            at_coordinator: handled.unwrap_or(0) as f64 / self.window_seconds.max(1) as f64,
+        }
+    }
+}
+
+fn mean(of: &[u32]) -> f64 {
+    of.iter().map(|&one| f64::from(one)).sum::<f64>() / of.len().max(1) as f64
+}
+
+fn percentile_99(of: &mut [u32]) -> f64 {
+    if of.is_empty() {
+        return 0.0;
+    }
+    let at = (of.len() * 99).div_ceil(100).saturating_sub(1);
+    f64::from(*of.select_nth_unstable(at).1)
+}
