@@ -4,6 +4,7 @@
 mod check;
 mod faults;
 mod links;
+mod network;
 mod process;
 mod random;
 
@@ -16,6 +17,7 @@ use lampyrid_wire::{ClusterId, Member, Peer, ProcessId, Term};
 use self::check::Checker;
 pub use self::check::Violation;
 use self::links::Session;
+pub use self::network::{Direction, FLIP, Network};
 use self::process::{Process, Running};
 pub use self::random::Random;
 use crate::{EdgeInput, Flaw, Input, LinkEvent, ProbeOutcome, Protocol, Status, ViewState};
