@@ -57,7 +57,7 @@ pub(crate) struct Engine<P: Process> {
     now: Duration,
     serial: u64,
     queue: BinaryHeap<Event<P::Timer>>,
-    /// None: not started yet, or dead.
+    /// False: not started yet, or dead.
     running: Vec<bool>,
     processes: Vec<P>,
     effects: Effects<P::Timer>,
@@ -96,9 +96,9 @@ impl<P: Process> Engine<P> {
         self.now
     }
 
-    /// The process of a place.
-    pub(crate) fn process(&self, place: usize) -> &P {
-        &self.processes[place]
+    /// All processes, by place.
+    pub(crate) fn processes(&self) -> &[P] {
+        &self.processes
     }
 
     /// The process ends here, without a word.
@@ -115,10 +115,20 @@ impl<P: Process> Engine<P> {
         self.meter.advance(end);
     }
 
-    /// Lets time pass until all that run have the one right list; the moment, unless it was not so
+    /// Lets time pass until all that live have the one right list; the moment, unless it was not so
     /// by `end`.
     pub(crate) fn run_until_agreed(&mut self, end: Duration) -> Option<Duration> {
-        while !self.lists.agreed() {
+        self.run_while(end, |lists| !lists.agreed())
+    }
+
+    /// Lets time pass as long as the lists are so; the moment they are not, unless it does not come
+    /// by `end`.
+    pub(crate) fn run_while(
+        &mut self,
+        end: Duration,
+        so: impl Fn(&Lists) -> bool,
+    ) -> Option<Duration> {
+        while so(&self.lists) {
             if !self.one(end) {
                 self.now = end;
                 self.meter.advance(end);

@@ -16,6 +16,8 @@ pub(crate) struct Lists {
     live: Vec<bool>,
     wanted: u64,
     agreeing: usize,
+    /// How many are in how many lists, all together.
+    entries: usize,
     seen: HashSet<u64>,
     /// Places the network is bad for.
     faulty: Vec<bool>,
@@ -37,6 +39,7 @@ impl Lists {
             wanted: marks.iter().fold(0, |sum, mark| sum ^ mark),
             marks,
             agreeing: 0,
+            entries: 0,
             seen: HashSet::new(),
             faulty: vec![false; count],
             removed: vec![false; count],
@@ -60,8 +63,10 @@ impl Lists {
             self.sums[of] ^= self.marks[whom];
             if comes {
                 self.sizes[of] += 1;
+                self.entries += 1;
             } else {
                 self.sizes[of] -= 1;
+                self.entries -= 1;
                 self.removed[whom] |= !self.faulty[of] && whom != of;
             }
         }
@@ -90,6 +95,11 @@ impl Lists {
         self.agreeing == self.live.iter().filter(|&&live| live).count()
     }
 
+    /// True if, as long as nobody has died, 99 % of all that there is to know is known.
+    pub(crate) fn nearly_complete(&self) -> bool {
+        self.entries * 100 >= self.count * self.count * 99
+    }
+
     /// How many different lists there were since the last time this was forgotten.
     pub(crate) fn seen(&self) -> usize {
         self.seen.len()
@@ -106,8 +116,8 @@ impl Lists {
         self.faulty[place] = true;
     }
 
-    /// How many live places of a kind were in nobody's bad books, and how many were removed by
-    /// somebody healthy at any time.
+    /// How many faulty places, or how many healthy ones, somebody healthy had and then not, at any
+    /// time since the last time this was forgotten.
     pub(crate) fn ever_removed(&self, faulty: bool) -> usize {
         (0..self.count).filter(|&at| self.faulty[at] == faulty && self.removed[at]).count()
     }

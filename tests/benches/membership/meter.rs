@@ -12,9 +12,9 @@ pub(crate) struct Load {
     pub(crate) messages_mean: f64,
     /// Messages of a bad member-second.
     pub(crate) messages_p99: f64,
-    /// Messages sent and received by the coordinator a second; the busiest place where there is
-    /// none.
-    pub(crate) at_coordinator: f64,
+    /// Messages sent and received a second by whoever has most of them: where there is a
+    /// coordinator that all talk to, that is it.
+    pub(crate) busiest: f64,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -92,18 +92,17 @@ impl Meter {
         self.handled.fill(0);
     }
 
-    /// What the window came to. `coordinator`: whose messages to tell, if there is one.
-    pub(crate) fn load(&self, coordinator: Option<usize>) -> Load {
+    /// What the window came to.
+    pub(crate) fn load(&self) -> Load {
         let mut bytes: Vec<u32> = self.window.iter().map(|second| second.bytes).collect();
         let mut messages: Vec<u32> = self.window.iter().map(|second| second.messages).collect();
-        let busiest = || self.handled.iter().max().copied();
-        let handled = coordinator.map_or_else(busiest, |at| self.handled.get(at).copied());
+        let handled = self.handled.iter().max().copied().unwrap_or(0);
         Load {
             bytes_mean: mean(&bytes),
             bytes_p99: percentile_99(&mut bytes),
             messages_mean: mean(&messages),
             messages_p99: percentile_99(&mut messages),
-            at_coordinator: handled.unwrap_or(0) as f64 / self.window_seconds.max(1) as f64,
+            busiest: handled as f64 / self.window_seconds.max(1) as f64,
         }
     }
 }
