@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use lampyrid_membership::Flaw;
-use lampyrid_membership::sim::{Failure, Plan, Sim};
+use lampyrid_membership::sim::{Campaign, Failure, Plan, Sim};
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -18,23 +18,10 @@ fn run(seed: u64, flaw: Option<Flaw>) -> Result<(), Box<Failure>> {
 fn many_seeds_keep_every_promise_and_heal() {
     let seeds = number("LAMPYRID_SIM_SEEDS").unwrap_or(300);
     let first = number("LAMPYRID_SIM_FIRST").unwrap_or(0);
-    let (mut views, mut events, mut slowest) = (0, 0, std::time::Duration::ZERO);
-    let mut failures = 0;
-    for seed in first..first + seeds {
-        match Sim::new(Plan::of_seed(seed)).run() {
-            Ok(outcome) => {
-                views += outcome.views;
-                events += outcome.events;
-                slowest = slowest.max(outcome.healed_in);
-            }
-            Err(failure) => {
-                failures += 1;
-                eprintln!("{failure}");
-            }
-        }
-    }
-    eprintln!("{seeds} seeds, {views} views, {events} events, slowest healing {slowest:?}");
-    assert_eq!(failures, 0);
+    let report = Campaign { first, ..Campaign::new(seeds) }.run(&|| {});
+    eprintln!("{report}");
+    assert_eq!(report.failed, 0);
+    assert_eq!(report.seeds, seeds);
 }
 
 /// The plans under which missing rules are noticed, with all rules in place.
@@ -43,7 +30,7 @@ fn contended_seeds_keep_every_promise_and_heal() {
     let seeds = number("LAMPYRID_SIM_SEEDS").unwrap_or(150);
     for seed in 0..seeds {
         if let Err(failure) = Sim::new(Plan::contended(seed)).run() {
-            panic!("{failure}\n(with the contended plan of the seed)");
+            panic!("{failure}");
         }
     }
 }
@@ -52,7 +39,9 @@ fn contended_seeds_keep_every_promise_and_heal() {
 #[test]
 fn one_seed() {
     let seed = number("LAMPYRID_SIM_SEED");
-    let mut sim = Sim::new(Plan::of_seed(seed.unwrap_or(0)));
+    let contended = number("LAMPYRID_SIM_CONTENDED") == Some(1);
+    let plan = if contended { Plan::contended } else { Plan::of_seed };
+    let mut sim = Sim::new(plan(seed.unwrap_or(0)));
     sim.verbose = seed.is_some();
     if let Err(failure) = sim.run() {
         panic!("{failure}");
@@ -73,7 +62,9 @@ fn each_missing_rule_is_noticed() {
     ] {
         let caught = (0..limit).find_map(|seed| run(seed, Some(flaw)).err());
         match caught {
-            Some(failure) => eprintln!("{flaw:?}: seed {}: {}", failure.seed, failure.violation),
+            Some(failure) => {
+                eprintln!("{flaw:?}: seed {}: {}", failure.plan.seed, failure.violation)
+            }
             None => panic!("{flaw:?} went unnoticed in {limit} seeds"),
         }
     }

@@ -57,6 +57,11 @@ impl Checker {
         Self { only_harm, ..Self::default() }
     }
 
+    /// Two views that were installed before anything was watched.
+    pub(super) fn start_from(&mut self, first: Arc<View>, second: Arc<View>) {
+        self.views.extend([first, second].map(|view| (view.epoch(), view)));
+    }
+
     /// A state is about to become durable.
     pub(super) fn persisted(&mut self, state: &AcceptorState) -> Result<(), Violation> {
         let Some(view) = &state.view else { return Ok(()) };

@@ -1,24 +1,33 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use lampyrid_wire::{BootNonce, ClusterId, Epoch, Incarnation, Member, Peer, ProcessId};
+use lampyrid_wire::{BootNonce, ClusterId, Epoch, Peer, ProcessId};
 
+use super::edges::SimEdge;
 use super::{Event, Sim, Violation, address, cluster_of, member};
 use crate::{
-    AcceptorState, AcceptorStore, EdgeCore, EdgeEvent, EdgeInput, EdgeOutput, Input,
-    MembershipCore, MemoryStore, Output, ProbeOutcome, Start, Subject, ViewState, start_identity,
+    AcceptorState, AcceptorStore, Input, MembershipCore, MemoryStore, Output, Start, ViewState,
+    start_identity,
 };
 
 #[derive(Debug)]
 pub(super) struct Process {
     pub(super) id: ProcessId,
     /// What survives a crash.
-    disk: MemoryStore,
+    pub(super) disk: MemoryStore,
     pub(super) run: Option<Running>,
     pub(super) frozen_until: Option<Duration>,
+    /// Its timers are late until then.
+    pub(super) stalls_until: Duration,
+    /// How far its clock has jumped.
+    pub(super) ahead: Duration,
+    /// Its machine is gone: nothing refuses what is sent to it.
+    pub(super) unplugged: bool,
     /// Link events reach it in order.
     pub(super) told_links_at: Duration,
+    /// Places it has sessions with.
+    pub(super) neighbours: BTreeSet<usize>,
 }
 
 /// What does not.
@@ -26,32 +35,39 @@ pub(super) struct Process {
 pub(super) struct Running {
     pub(super) core: MembershipCore,
     pub(super) boot: u64,
-    edges: BTreeMap<ProcessId, SimEdge>,
-    woken_at: Option<Duration>,
-    pub(super) keep: Vec<Member>,
-    pub(super) seek: Vec<SocketAddr>,
+    pub(super) edges: BTreeMap<ProcessId, SimEdge>,
+    pub(super) alarm: Option<Alarm>,
+    /// Places it keeps sessions with, sorted.
+    pub(super) keep: Vec<usize>,
+    /// Places it seeks, sorted.
+    pub(super) seek: Vec<usize>,
+    /// Dials that are due or in flight, with the attempts so far.
+    pub(super) dials: BTreeMap<usize, u32>,
     pub(super) cluster: Option<ClusterId>,
     pub(super) peer: Peer,
     pub(super) shown: Option<ViewState>,
     told: Epoch,
 }
 
-#[derive(Debug)]
-struct SimEdge {
-    core: EdgeCore,
-    incarnation: Incarnation,
-    attempt: u64,
-    woken_at: Option<Duration>,
+/// The alarm that was set last: when its owner wanted it, by the owner's clock, and the event.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Alarm {
+    pub(super) wanted: Duration,
+    pub(super) serial: u64,
 }
 
 impl Process {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(id: ProcessId) -> Self {
         Self {
-            id: ProcessId::from_u128(0),
+            id,
             disk: MemoryStore::new(),
             run: None,
             frozen_until: None,
+            stalls_until: Duration::ZERO,
+            ahead: Duration::ZERO,
+            unplugged: false,
             told_links_at: Duration::ZERO,
+            neighbours: BTreeSet::new(),
         }
     }
 }
@@ -62,34 +78,49 @@ impl Sim {
     /// # Errors
     /// [`Violation`].
     pub fn boot(&mut self, place: usize) -> Result<(), Violation> {
-        if self.processes[place].run.is_some() {
+        let process = &self.processes[place];
+        if process.run.is_some() {
             return Ok(());
         }
+        let Ok(state) = start_identity(&process.disk, process.id) else { return Ok(()) };
+        self.launch(place, state)
+    }
+
+    /// Starts it at some moment within that time, in microseconds.
+    pub(super) fn boot_within(&mut self, place: usize, spread: u64) {
+        let delay = self.random.between(0, spread);
+        self.after(delay, Event::Restart(place));
+    }
+
+    /// Starts a process from that state, which is on its disk.
+    pub(super) fn launch(&mut self, place: usize, state: AcceptorState) -> Result<(), Violation> {
         let boot = self.random.draw();
+        self.stirred = true;
         let process = &mut self.processes[place];
         process.frozen_until = None;
-        let Ok(state) = start_identity(&process.disk, process.id) else { return Ok(()) };
+        process.unplugged = false;
         let nonce = BootNonce(boot);
         let peer = Peer { process: process.id, incarnation: state.incarnation, nonce };
-        let founder = place == 0;
         let start = Start {
             me: member(process.id, place),
             nonce,
             cluster_name: "sim".to_owned(),
-            seeds: if founder { Vec::new() } else { vec![address(0), address(place - 1)] },
-            found: founder.then(|| cluster_of(self.plan.seed)),
+            seeds: self.seeds_of(place),
+            found: (place == 0).then(|| cluster_of(self.plan.seed)),
             jitter: boot,
             sessions: Vec::new(),
         };
-        let mut out = Vec::new();
-        let core = MembershipCore::flawed(self.now, start, state, self.plan.flaw, &mut out);
+        let mut out = self.spare.pop().unwrap_or_default();
+        let clock = self.clock(place);
+        let core = MembershipCore::flawed(clock, start, state, self.plan.flaw, &mut out);
         self.processes[place].run = Some(Running {
             core,
             boot,
             edges: BTreeMap::new(),
-            woken_at: None,
+            alarm: None,
             keep: Vec::new(),
             seek: Vec::new(),
+            dials: BTreeMap::new(),
             cluster: None,
             peer,
             shown: None,
@@ -99,20 +130,34 @@ impl Sim {
         self.perform(place, out)
     }
 
-    /// Ends a process at once; what is not durable is lost.
+    fn seeds_of(&self, place: usize) -> Vec<SocketAddr> {
+        match place {
+            0 => Vec::new(),
+            _ if self.plan.one_seed => vec![address(0)],
+            _ => vec![address(0), address(place - 1)],
+        }
+    }
+
+    /// Ends a process at once; what is not durable is lost. Its peers' sessions are reset.
     pub fn crash(&mut self, place: usize) {
-        if self.processes[place].run.take().is_some() {
+        if self.stop(place) {
             self.say(|| format!("{place} crashes"));
-            self.processes[place].frozen_until = None;
             self.end_sessions(place);
         }
     }
 
+    /// True if it was running.
+    pub(super) fn stop(&mut self, place: usize) -> bool {
+        self.processes[place].frozen_until = None;
+        self.stirred = true;
+        self.processes[place].run.take().is_some()
+    }
+
     pub(super) fn step(&mut self, place: usize, input: Input) -> Result<(), Violation> {
-        let now = self.now;
+        let clock = self.clock(place);
         let Some(run) = &mut self.processes[place].run else { return Ok(()) };
-        let mut out = Vec::new();
-        run.core.step(now, input, &mut out);
+        let mut out = self.spare.pop().unwrap_or_default();
+        run.core.step(clock, input, &mut out);
         self.perform(place, out)
     }
 
@@ -125,43 +170,56 @@ impl Sim {
         self.step(place, Input::Leave)
     }
 
-    pub(super) fn wake(&mut self, place: usize) -> Result<(), Violation> {
-        let now = self.now;
+    pub(super) fn wake(&mut self, place: usize, serial: u64) -> Result<(), Violation> {
+        let clock = self.clock(place);
         let Some(run) = &mut self.processes[place].run else { return Ok(()) };
-        run.woken_at = None;
-        if run.core.deadline().is_some_and(|at| at <= now) {
-            self.step(place, Input::Wake)?;
-            let id = self.processes[place].id;
-            let after = self.processes[place].run.as_ref().and_then(|run| run.core.deadline());
-            if after.is_some_and(|at| at <= now) {
-                return Err(Violation::BusyLoop(id));
-            }
-        } else {
+        if run.alarm.is_none_or(|alarm| alarm.serial != serial) {
+            return Ok(());
+        }
+        run.alarm = None;
+        if run.core.deadline().is_none_or(|at| at > clock) {
             self.set_alarm(place);
+            return Ok(());
+        }
+        self.step(place, Input::Wake)?;
+        let process = &self.processes[place];
+        let after = process.run.as_ref().and_then(|run| run.core.deadline());
+        if after.is_some_and(|at| at <= clock) {
+            return Err(Violation::BusyLoop(process.id));
         }
         Ok(())
     }
 
-    fn set_alarm(&mut self, place: usize) {
-        let now = self.now;
-        let Some(run) = &mut self.processes[place].run else { return };
-        let Some(at) = run.core.deadline() else { return };
-        if run.woken_at.is_none_or(|set| at < set || set < now) {
-            run.woken_at = Some(at);
-            let boot = run.boot;
-            let late = self.random.between(0, 2_000);
-            self.after(at.saturating_sub(now) + late, Event::Wake { of: place, boot });
+    pub(super) fn set_alarm(&mut self, place: usize) {
+        let clock = self.clock(place);
+        let Some(run) = &self.processes[place].run else { return };
+        let Some(wanted) = run.core.deadline() else { return };
+        if run.alarm.is_some_and(|set| set.wanted <= wanted) {
+            return;
+        }
+        let late = self.lateness(place, 2_000);
+        let serial = self.after(wanted.saturating_sub(clock) + late, Event::Wake { of: place });
+        self.with(place, |run| run.alarm = Some(Alarm { wanted, serial }));
+    }
+
+    /// How late a timer of this process is, in microseconds at most `usual` unless it stalls.
+    pub(super) fn lateness(&mut self, place: usize, usual: u64) -> Duration {
+        if self.now < self.processes[place].stalls_until {
+            self.random.between(50_000, 3_000_000)
+        } else {
+            self.random.between(100, usual.max(100))
         }
     }
 
-    fn perform(&mut self, place: usize, out: Vec<Output>) -> Result<(), Violation> {
-        for output in out {
+    fn perform(&mut self, place: usize, mut out: Vec<Output>) -> Result<(), Violation> {
+        for output in out.drain(..) {
             if self.processes[place].run.is_none() {
                 // It crashed between two outputs, or left.
-                return Ok(());
+                break;
             }
             self.carry_out(place, output)?;
         }
+        self.spare.push(out);
         self.set_alarm(place);
         Ok(())
     }
@@ -174,8 +232,8 @@ impl Sim {
                 self.checker.sent(id, term.map(|term| term.epoch), &message)?;
                 self.transmit(place, to, term, message);
             }
-            Output::Keep(members) => self.keep(place, members),
-            Output::Seek(addresses) => self.with(place, |run| run.seek = addresses),
+            Output::Keep(members) => self.keep(place, &members),
+            Output::Seek(addresses) => self.seek(place, &addresses),
             Output::SetCluster(cluster) => self.with(place, |run| run.cluster = Some(cluster)),
             Output::SetIncarnation(incarnation) => {
                 self.say(|| format!("{place} becomes {incarnation}"));
@@ -185,6 +243,7 @@ impl Sim {
             Output::Watch { attempt, subjects } => self.watch(place, attempt, subjects)?,
             Output::Edge { subject, input } => self.step_edge(place, subject, input)?,
             Output::Publish { state, change } => {
+                self.stirred = true;
                 self.say(|| {
                     let size = state.view.as_ref().map_or(0, |view| view.size());
                     let epoch = state.view.as_ref().map_or(0, |view| view.epoch().0);
@@ -209,7 +268,7 @@ impl Sim {
         Ok(())
     }
 
-    fn with(&mut self, place: usize, change: impl FnOnce(&mut Running)) {
+    pub(super) fn with(&mut self, place: usize, change: impl FnOnce(&mut Running)) {
         if let Some(run) = &mut self.processes[place].run {
             change(run);
         }
@@ -236,122 +295,5 @@ impl Sim {
             self.crash(place);
         }
         Ok(())
-    }
-
-    fn watch(
-        &mut self,
-        place: usize,
-        attempt: u64,
-        subjects: Vec<Subject>,
-    ) -> Result<(), Violation> {
-        let now = self.now;
-        let mut started = Vec::new();
-        if let Some(run) = &mut self.processes[place].run {
-            let mut before = std::mem::take(&mut run.edges);
-            for Subject { member, linked } in subjects {
-                let same = |edge: &SimEdge| {
-                    edge.incarnation == member.incarnation && edge.attempt == attempt
-                };
-                let edge = match before.remove(&member.process) {
-                    Some(edge) if same(&edge) => edge,
-                    _ => {
-                        let mut out = Vec::new();
-                        let core = EdgeCore::new(now, linked, &mut out);
-                        started.push((member.process, out));
-                        let incarnation = member.incarnation;
-                        SimEdge { core, incarnation, attempt, woken_at: None }
-                    }
-                };
-                run.edges.insert(member.process, edge);
-            }
-        }
-        for (subject, out) in started {
-            self.perform_edge(place, subject, out)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn step_edge(
-        &mut self,
-        place: usize,
-        subject: ProcessId,
-        input: EdgeInput,
-    ) -> Result<(), Violation> {
-        let now = self.now;
-        let Some(run) = &mut self.processes[place].run else { return Ok(()) };
-        let Some(edge) = run.edges.get_mut(&subject) else { return Ok(()) };
-        if input == EdgeInput::Wake {
-            edge.woken_at = None;
-        }
-        let mut out = Vec::new();
-        edge.core.step(now, input, &mut out);
-        self.perform_edge(place, subject, out)
-    }
-
-    fn perform_edge(
-        &mut self,
-        place: usize,
-        subject: ProcessId,
-        out: Vec<EdgeOutput>,
-    ) -> Result<(), Violation> {
-        let mut events = Vec::new();
-        for output in out {
-            let Some(run) = &self.processes[place].run else { return Ok(()) };
-            let Some(edge) = run.edges.get(&subject) else { return Ok(()) };
-            match output {
-                EdgeOutput::Probe(sequence) => events.push(EdgeEvent::Probe(sequence)),
-                EdgeOutput::Verdict(verdict) => {
-                    events.push(EdgeEvent::Verdict(verdict, edge.core.round_trip()));
-                }
-                EdgeOutput::Connect(limit) => {
-                    let boot = run.boot;
-                    let (outcome, took) = self.connect(place, subject, limit);
-                    self.after(took, Event::Connected { of: place, boot, subject, outcome });
-                }
-            }
-        }
-        self.set_edge_alarm(place, subject);
-        let attempt = self.processes[place]
-            .run
-            .as_ref()
-            .and_then(|run| run.edges.get(&subject))
-            .map(|edge| edge.attempt);
-        for event in events {
-            if let Some(attempt) = attempt {
-                self.step(place, Input::Edge { subject, attempt, event })?;
-            }
-        }
-        Ok(())
-    }
-
-    fn set_edge_alarm(&mut self, place: usize, subject: ProcessId) {
-        let now = self.now;
-        let Some(run) = &mut self.processes[place].run else { return };
-        let boot = run.boot;
-        let Some(edge) = run.edges.get_mut(&subject) else { return };
-        let Some(at) = edge.core.deadline() else { return };
-        if edge.woken_at.is_none_or(|set| at < set || set < now) {
-            edge.woken_at = Some(at);
-            let delay = at.saturating_sub(now) + Duration::from_micros(100);
-            self.after(delay, Event::WakeEdge { of: place, boot, subject });
-        }
-    }
-
-    fn connect(
-        &mut self,
-        from: usize,
-        subject: ProcessId,
-        limit: Duration,
-    ) -> (ProbeOutcome, Duration) {
-        let soon = self.random.between(100, 3_000);
-        let Some(to) = self.place(subject) else { return (ProbeOutcome::Refused, soon) };
-        if self.cut_off(from, to) {
-            (ProbeOutcome::NoAnswer, limit)
-        } else if self.processes[to].run.is_none() {
-            (ProbeOutcome::Refused, soon)
-        } else {
-            // A frozen process's listener accepts as well.
-            (ProbeOutcome::Accepted, soon)
-        }
     }
 }

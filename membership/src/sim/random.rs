@@ -34,4 +34,14 @@ impl Random {
     pub fn between(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_micros(from + self.below(to - from + 1))
     }
+
+    /// A place in something of `count` parts, which is not zero.
+    pub fn index(&mut self, count: usize) -> usize {
+        usize::try_from(self.below(count as u64)).unwrap_or(0)
+    }
+
+    /// One of these numbers, of which there is at least one.
+    pub fn one_of(&mut self, numbers: &[u64]) -> u64 {
+        numbers[self.index(numbers.len())]
+    }
 }
