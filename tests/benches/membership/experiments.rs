@@ -7,10 +7,10 @@ use crate::foca::Beginning;
 use crate::meter::Load;
 
 /// All start within the first second.
-const STARTS_WITHIN: Duration = Duration::from_secs(1);
+pub(crate) const STARTS_WITHIN: Duration = Duration::from_secs(1);
 
 /// How long a formed cluster runs before anything is measured.
-const SETTLE: Duration = Duration::from_secs(10);
+pub(crate) const SETTLE: Duration = Duration::from_secs(10);
 
 /// The longest a cluster may take to agree.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
@@ -25,7 +25,7 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 pub(crate) const FAULTS_LAST: Duration = Duration::from_secs(120);
 
 /// Messages that a faulty place loses in either direction, of 1,000.
-const HEAVY_LOSS: u64 = 800;
+pub(crate) const HEAVY_LOSS: u64 = 800;
 
 /// What 1 % of the members suffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +95,7 @@ pub(crate) fn some(random: &mut Random, places: usize, count: usize) -> Vec<usiz
 }
 
 /// When each place starts: the first at once, the others within the first second.
-fn starts(random: &mut Random, places: usize) -> Vec<Duration> {
+pub(crate) fn starts(random: &mut Random, places: usize) -> Vec<Duration> {
     let within = u64::try_from(STARTS_WITHIN.as_micros()).unwrap_or(1);
     let at = |place| if place == 0 { Duration::ZERO } else { random.between(0, within - 1) };
     (0..places).map(at).collect()
@@ -108,7 +108,8 @@ pub(crate) fn bootstrap<P: Process>(
     make: impl Fn(usize, Beginning) -> P,
 ) -> Bootstrap {
     let mut random = Random::new(seed);
-    let beginning = |place| if place == 0 { Beginning::Seed } else { Beginning::Joiner { seed: 0 } };
+    let beginning =
+        |place| if place == 0 { Beginning::Seed } else { Beginning::Joiner { seed: 0 } };
     let processes = starts(&mut random, places)
         .into_iter()
         .enumerate()

@@ -51,7 +51,8 @@ impl FocaProcess {
     /// The process at `place` of a cluster of `places`.
     pub(crate) fn new(seed: u64, places: usize, place: usize, beginning: Beginning) -> Self {
         let size = u32::try_from(places).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN);
-        let chance = StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9).wrapping_add(place as u64));
+        let chance =
+            StdRng::seed_from_u64(seed.wrapping_mul(0x9e37_79b9).wrapping_add(place as u64));
         Self {
             foca: Foca::new(Id::of(place), Config::new_lan(size), chance, PostcardCodec),
             runtime: AccumulatingRuntime::new(),

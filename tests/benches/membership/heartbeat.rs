@@ -70,7 +70,8 @@ impl Heartbeat {
 
     fn coordinate(&mut self, now: Duration) {
         let heard = self.list.iter().map(|&member| (member, now)).collect();
-        self.role = Role::Coordinator { heard, joining: Vec::new(), unacknowledged: BTreeMap::new() };
+        self.role =
+            Role::Coordinator { heard, joining: Vec::new(), unacknowledged: BTreeMap::new() };
     }
 
     /// Takes a list, and the part it has in it.

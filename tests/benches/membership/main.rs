@@ -1,4 +1,8 @@
-//! Membership on a simulated network: ours, foca and a plain heartbeat side by side.
+//! Membership on a simulated network: ours, foca and a plain heartbeat side by side, in one run.
+//!
+//! `cargo bench -p lampyrid-tests --bench membership`; `-- --help` says how to choose. Every figure
+//! is of virtual time and follows from the seeds alone. Run as a test it is small and asserts that
+//! all three do what they are here to be measured at.
 
 mod arguments;
 mod engine;
@@ -9,23 +13,54 @@ mod identity;
 mod lists;
 mod message;
 mod meter;
+mod ours;
 mod run;
+mod smoke;
+mod table;
 
-use clap::Parser;
+use std::io::{Error, Write};
 
-fn main() {
-    let arguments = arguments::Arguments::parse();
+use clap::{Parser, ValueEnum};
+
+use self::arguments::{Arguments, Experiment, Protocol};
+use self::run::Job;
+
+fn main() -> Result<(), Error> {
+    let arguments = Arguments::parse();
+    if !arguments.bench {
+        smoke::test();
+        return Ok(());
+    }
+    let mut out = std::io::stdout();
+    for experiment in chosen(&arguments.experiments) {
+        let done =
+            run::all(&jobs(&arguments, experiment)).map_err(|run::Broken { job, violation }| {
+                Error::other(format!("{job:?}: {violation}"))
+            })?;
+        write!(out, "{}", table::of(experiment, &done))?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn chosen<T: ValueEnum + Clone>(asked: &[T]) -> Vec<T> {
+    if asked.is_empty() { T::value_variants().to_vec() } else { asked.to_vec() }
+}
+
+fn jobs(arguments: &Arguments, experiment: Experiment) -> Vec<Job> {
+    let sizes = if arguments.sizes.is_empty() {
+        experiment.sizes(arguments.full)
+    } else {
+        &arguments.sizes
+    };
+    let protocols: Vec<Protocol> = chosen(&arguments.protocols);
     let mut jobs = Vec::new();
-    for &experiment in &arguments.experiments {
-        for &places in &arguments.sizes {
-            for &protocol in &arguments.protocols {
-                for seed in 1..=arguments.seeds {
-                    jobs.push(run::Job { experiment, protocol, places, seed });
-                }
+    for &places in sizes.iter().filter(|&&places| places > 1) {
+        for &protocol in protocols.iter().filter(|one| one.takes_part(experiment, places)) {
+            for seed in (0..arguments.seeds).map(|one| arguments.first_seed.saturating_add(one)) {
+                jobs.push(Job { experiment, protocol, places, seed });
             }
         }
     }
-    for done in run::all(&jobs) {
-        eprintln!("{done:?}");
-    }
+    jobs
 }

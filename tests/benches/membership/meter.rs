@@ -12,15 +12,28 @@ pub(crate) struct Load {
     pub(crate) messages_mean: f64,
     /// Messages of a bad member-second.
     pub(crate) messages_p99: f64,
-    /// Messages sent and received a second by whoever has most of them: where there is a
-    /// coordinator that all talk to, that is it.
-    pub(crate) busiest: f64,
+    /// Messages sent and received a second at the coordinator. Of foca, which has none, at whoever
+    /// has most of them; of the heartbeat that is the coordinator.
+    pub(crate) coordinator: f64,
+}
+
+impl Load {
+    /// Of the bytes and messages of every member in every second.
+    pub(crate) fn of(mut bytes: Vec<u64>, mut messages: Vec<u64>, coordinator: f64) -> Self {
+        Self {
+            bytes_mean: mean(&bytes),
+            bytes_p99: percentile_99(&mut bytes),
+            messages_mean: mean(&messages),
+            messages_p99: percentile_99(&mut messages),
+            coordinator,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Second {
-    bytes: u32,
-    messages: u32,
+    bytes: u64,
+    messages: u64,
 }
 
 /// Counts what every place sends, second by virtual second.
@@ -61,7 +74,7 @@ impl Meter {
     /// It sent one message of so many bytes.
     pub(crate) fn sent(&mut self, place: usize, bytes: usize) {
         let current = &mut self.current[place];
-        current.bytes = current.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        current.bytes += bytes as u64;
         current.messages += 1;
         self.handled[place] += 1;
     }
@@ -94,27 +107,23 @@ impl Meter {
 
     /// What the window came to.
     pub(crate) fn load(&self) -> Load {
-        let mut bytes: Vec<u32> = self.window.iter().map(|second| second.bytes).collect();
-        let mut messages: Vec<u32> = self.window.iter().map(|second| second.messages).collect();
-        let handled = self.handled.iter().max().copied().unwrap_or(0);
-        Load {
-            bytes_mean: mean(&bytes),
-            bytes_p99: percentile_99(&mut bytes),
-            messages_mean: mean(&messages),
-            messages_p99: percentile_99(&mut messages),
-            busiest: handled as f64 / self.window_seconds.max(1) as f64,
-        }
+        let busiest = self.handled.iter().max().copied().unwrap_or(0);
+        Load::of(
+            self.window.iter().map(|second| second.bytes).collect(),
+            self.window.iter().map(|second| second.messages).collect(),
+            busiest as f64 / self.window_seconds.max(1) as f64,
+        )
     }
 }
 
-fn mean(of: &[u32]) -> f64 {
-    of.iter().map(|&one| f64::from(one)).sum::<f64>() / of.len().max(1) as f64
+fn mean(of: &[u64]) -> f64 {
+    of.iter().sum::<u64>() as f64 / of.len().max(1) as f64
 }
 
-fn percentile_99(of: &mut [u32]) -> f64 {
+fn percentile_99(of: &mut [u64]) -> f64 {
     if of.is_empty() {
         return 0.0;
     }
     let at = (of.len() * 99).div_ceil(100).saturating_sub(1);
-    f64::from(*of.select_nth_unstable(at).1)
+    *of.select_nth_unstable(at).1 as f64
 }

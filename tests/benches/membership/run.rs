@@ -1,11 +1,14 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+
+use lampyrid_membership::sim::Violation;
 
 use crate::arguments::{Experiment, Protocol};
+use crate::engine::Process;
 use crate::experiments::{self, Bootstrap, Crash, Fault, Faults};
-use crate::foca::FocaProcess;
+use crate::foca::{Beginning, FocaProcess};
 use crate::heartbeat::Heartbeat;
+use crate::ours;
 
 /// One experiment with one protocol, one size and one seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,13 +41,20 @@ pub(crate) struct Done {
     pub(crate) job: Job,
     /// What it found.
     pub(crate) finding: Finding,
-    /// Real time it took.
-    pub(crate) took: Duration,
+}
+
+/// A job in which ours broke a promise.
+#[derive(Debug)]
+pub(crate) struct Broken {
+    /// Which.
+    pub(crate) job: Job,
+    /// What.
+    pub(crate) violation: Violation,
 }
 
 /// Does all jobs, one on every core at a time; the findings come in the order of the jobs and do
 /// not depend on how many cores there are.
-pub(crate) fn all(jobs: &[Job]) -> Vec<Done> {
+pub(crate) fn all(jobs: &[Job]) -> Result<Vec<Done>, Broken> {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -54,35 +64,47 @@ pub(crate) fn all(jobs: &[Job]) -> Vec<Done> {
                 loop {
                     let at = next.fetch_add(1, Ordering::Relaxed);
                     let Some(&job) = jobs.get(at) else { return };
-                    let started = Instant::now();
-                    let finding = one(job);
-                    let result = Done { job, finding, took: started.elapsed() };
-                    done.lock().unwrap_or_else(PoisonError::into_inner).push((at, result));
+                    let result = one(job);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).push((at, job, result));
                 }
             });
         }
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.sort_by_key(|&(at, _)| at);
-    done.into_iter().map(|(_, result)| result).collect()
+    done.sort_by_key(|&(at, ..)| at);
+    done.into_iter()
+        .map(|(_, job, result)| match result {
+            Ok(finding) => Ok(Done { job, finding }),
+            Err(violation) => Err(Broken { job, violation }),
+        })
+        .collect()
 }
 
-fn one(job: Job) -> Finding {
+fn one(job: Job) -> Result<Finding, Violation> {
     let Job { places, seed, .. } = job;
     match job.protocol {
-        Protocol::Foca => with(job, |place, beginning| {
-            FocaProcess::new(seed, places, place, beginning)
-        }),
-        Protocol::Heartbeat => {
-            with(job, |place, beginning| Heartbeat::new(places, place, &beginning))
-        }
+        Protocol::Ours => of_ours(job, false),
+        Protocol::OursUnplugged => of_ours(job, true),
+        Protocol::Foca => Ok(with(job, |place, from| FocaProcess::new(seed, places, place, from))),
+        Protocol::Heartbeat => Ok(with(job, |place, from| Heartbeat::new(places, place, &from))),
     }
 }
 
-fn with<P: crate::engine::Process>(
-    job: Job,
-    make: impl Fn(usize, crate::foca::Beginning) -> P,
-) -> Finding {
+fn of_ours(job: Job, unplugged: bool) -> Result<Finding, Violation> {
+    let Job { places, seed, .. } = job;
+    Ok(match job.experiment {
+        Experiment::Bootstrap => Finding::Bootstrap(ours::bootstrap(seed, places)?),
+        Experiment::CrashOne => Finding::Crash(ours::crash(seed, places, 1, unplugged)?),
+        Experiment::CrashPercent => {
+            let crashes = experiments::one_percent(places);
+            Finding::Crash(ours::crash(seed, places, crashes, unplugged)?)
+        }
+        Experiment::Loss => Finding::Faults(ours::faults(seed, places, Fault::Loss)?),
+        Experiment::FlipFlop => Finding::Faults(ours::faults(seed, places, Fault::FlipFlop)?),
+    })
+}
+
+fn with<P: Process>(job: Job, make: impl Fn(usize, Beginning) -> P) -> Finding {
     let Job { places, seed, .. } = job;
     match job.experiment {
         Experiment::Bootstrap => Finding::Bootstrap(experiments::bootstrap(seed, places, make)),
@@ -91,9 +113,7 @@ fn with<P: crate::engine::Process>(
             let crashes = experiments::one_percent(places);
             Finding::Crash(experiments::crash(seed, places, crashes, make))
         }
-        Experiment::Loss => {
-            Finding::Faults(experiments::faults(seed, places, Fault::Loss, make))
-        }
+        Experiment::Loss => Finding::Faults(experiments::faults(seed, places, Fault::Loss, make)),
         Experiment::FlipFlop => {
             Finding::Faults(experiments::faults(seed, places, Fault::FlipFlop, make))
         }

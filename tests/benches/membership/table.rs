@@ -28,10 +28,11 @@ pub(crate) fn of(experiment: Experiment, done: &[Done]) -> String {
     if !loads.is_empty() {
         lines.push(String::new());
         lines.extend(rows(
-            "N | protocol | idle: bytes | messages | busiest: messages | with the change: bytes | messages",
+            "N | protocol | idle: bytes | messages | coordinator: messages | with the change: bytes | messages",
         ));
         lines.extend(loads);
     }
+    lines.push(String::new());
     lines.push(String::new());
     lines.join("\n")
 }
@@ -44,7 +45,7 @@ fn rows(columns: &str) -> [String; 2] {
 fn head(experiment: Experiment) -> Vec<String> {
     let columns = match experiment {
         Experiment::Bootstrap => {
-            "N | protocol | all agree, s | 99 % known, s | different lists | bytes | messages | busiest: messages"
+            "N | protocol | all agree, s | 99 % known, s | different lists | bytes | messages | coordinator: messages"
         }
         Experiment::CrashOne | Experiment::CrashPercent => {
             "N | protocol | survivors agree after, s | different lists"
@@ -77,7 +78,7 @@ fn line(places: usize, found: &[Finding]) -> String {
             counts(bootstraps.iter().map(|one| one.lists)),
             pair(load.bytes_mean, load.bytes_p99),
             pair(load.messages_mean, load.messages_p99),
-            load.busiest,
+            load.coordinator,
         )
     } else if !crashes.is_empty() {
         format!(
@@ -117,7 +118,7 @@ fn load_line(found: &[Finding]) -> Option<String> {
         "| {} | {} | {:.1} | {} | {} |",
         pair(idle.bytes_mean, idle.bytes_p99),
         pair(idle.messages_mean, idle.messages_p99),
-        idle.busiest,
+        idle.coordinator,
         pair(change.bytes_mean, change.bytes_p99),
         pair(change.messages_mean, change.messages_p99),
     ))
@@ -160,6 +161,6 @@ fn mean_load(of: impl Iterator<Item = Load>) -> Load {
         bytes_p99: mean(|load| load.bytes_p99),
         messages_mean: mean(|load| load.messages_mean),
         messages_p99: mean(|load| load.messages_p99),
-        busiest: mean(|load| load.busiest),
+        coordinator: mean(|load| load.coordinator),
     }
 }
