@@ -96,11 +96,6 @@ impl<P: Process> Engine<P> {
         self.now
     }
 
-    /// All processes, by place.
-    pub(crate) fn processes(&self) -> &[P] {
-        &self.processes
-    }
-
     /// The process ends here, without a word.
     pub(crate) fn crash(&mut self, place: usize) {
         self.running[place] = false;

@@ -54,7 +54,7 @@ pub(crate) struct Broken {
 
 /// Does all jobs, one on every core at a time; the findings come in the order of the jobs and do
 /// not depend on how many cores there are.
-pub(crate) fn all(jobs: &[Job]) -> Result<Vec<Done>, Broken> {
+pub(crate) fn all(jobs: &[Job]) -> (Vec<Done>, Vec<Broken>) {
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -72,12 +72,14 @@ pub(crate) fn all(jobs: &[Job]) -> Result<Vec<Done>, Broken> {
     });
     let mut done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
     done.sort_by_key(|&(at, ..)| at);
-    done.into_iter()
-        .map(|(_, job, result)| match result {
-            Ok(finding) => Ok(Done { job, finding }),
-            Err(violation) => Err(Broken { job, violation }),
-        })
-        .collect()
+    let (mut findings, mut broken) = (Vec::new(), Vec::new());
+    for (_, job, result) in done {
+        match result {
+            Ok(finding) => findings.push(Done { job, finding }),
+            Err(violation) => broken.push(Broken { job, violation }),
+        }
+    }
+    (findings, broken)
 }
 
 fn one(job: Job) -> Result<Finding, Violation> {

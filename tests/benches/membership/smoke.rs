@@ -10,10 +10,8 @@ pub(crate) fn test() {
     for protocol in [Protocol::Ours, Protocol::OursUnplugged, Protocol::Foca, Protocol::Heartbeat] {
         for experiment in [Experiment::Bootstrap, Experiment::CrashOne, Experiment::Loss] {
             let jobs = SEEDS.map(|seed| Job { experiment, protocol, places: PLACES, seed });
-            let done = match run::all(&jobs) {
-                Ok(done) => done,
-                Err(broken) => panic!("{broken:?}"),
-            };
+            let (done, broken) = run::all(&jobs);
+            assert!(broken.is_empty(), "{broken:?}");
             assert_eq!(done.len(), SEEDS.len());
             for one in done {
                 check(protocol, one.finding);
