@@ -4,7 +4,7 @@ use std::time::Duration;
 use crate::ProbeOutcome;
 use crate::limits::{
     CONNECT_LIMIT, EDGE_LIMIT, EDGE_LIMIT_CEILING, FIRST_CONTACT, FRESH_PROBE_LIMIT, LATE,
-    LOOK_AGAIN, PROBE_EVERY, RETURN_LIMIT,
+    LOOK_AGAIN, LOOK_FOR_FIRST, PROBE_EVERY, RETURN_LIMIT,
 };
 
 /// How often an edge is probed, and what silence on it is an alert.
@@ -235,7 +235,9 @@ impl EdgeCore {
         let never_met = self.verdict.is_none();
         match outcome {
             ProbeOutcome::Refused => self.find(Verdict::Lost, out),
-            ProbeOutcome::Accepted | ProbeOutcome::NoAnswer if never_met => {}
+            // It may yet die before a session stands.
+            ProbeOutcome::Accepted if never_met => self.look_again = Some(now + LOOK_FOR_FIRST),
+            ProbeOutcome::NoAnswer if never_met => {}
             ProbeOutcome::Accepted => {
                 // A dying process may lose its session a moment before its listening socket.
                 let limit = now + RETURN_LIMIT;

@@ -59,6 +59,9 @@ pub const RETURN_LIMIT: Duration = Duration::from_millis(300);
 /// The pause between two connects to such an address: one that refuses by then is dead after all.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
+/// The same for one with whom there was no session yet.
+pub const LOOK_FOR_FIRST: Duration = Duration::from_millis(100);
+
 /// What a member without a session has, from the moment it is observed, to be reached at all.
 pub const FIRST_CONTACT: Duration = Duration::from_millis(2_000);
 
@@ -140,6 +143,15 @@ pub const FAREWELL: Duration = Duration::from_millis(3_000);
 
 /// A waiting process that has not asked again for so long waits no more.
 pub const WAITING_EXPIRES: Duration = Duration::from_millis(3_500);
+
+/// A member that is removed within this from its admission flaps.
+pub const FLAP_SPAN: Duration = Duration::from_secs(10);
+
+/// How long a process that has flapped once has to wait; doubled each time.
+pub const FLAP_PAUSE: Duration = Duration::from_secs(2);
+
+/// The longest such wait.
+pub const FLAP_PAUSE_LAST: Duration = Duration::from_secs(64);
 
 /// A leaver goes after this, agreed or not.
 pub const LEAVE_LIMIT: Duration = Duration::from_millis(5_000);

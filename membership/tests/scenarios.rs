@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use lampyrid_membership::sim::{Plan, Sim};
-use lampyrid_membership::{Status, View};
+use lampyrid_membership::{Flaw, Status, View};
 
 const SEEDS: u64 = 40;
 
@@ -43,6 +43,18 @@ fn status(sim: &Sim, process: usize) -> Status {
 
 fn coordinator(sim: &Sim, processes: usize) -> usize {
     (0..processes).find(|&at| sim.id(at) == view(sim, at).coordinator()).unwrap()
+}
+
+#[test]
+fn without_implied_reports_two_that_die_together_stay_for_ever() {
+    for flaw in [None, Some(Flaw::NoImplicitReports)] {
+        let plan = Plan { processes: 5, late_starters: 0, flaw, ..Plan::of_seed(3) };
+        let mut sim = formed_by(plan);
+        sim.crash(1);
+        sim.crash(2);
+        let agreed = sim.until_converged();
+        assert_eq!(agreed.is_ok(), flaw.is_none(), "{flaw:?}: {agreed:?}");
+    }
 }
 
 #[test]

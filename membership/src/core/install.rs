@@ -45,6 +45,7 @@ impl MembershipCore {
             .as_ref()
             .filter(|before| before.epoch().next() == view.epoch())
             .map(|before| (before.stamp(), Change::to(before, &view)));
+        self.flapping.note(now, before.as_deref(), &view);
         self.before.clone_from(&before);
         self.cut = Cut::default();
         self.round.reset();

@@ -87,7 +87,12 @@ impl MembershipCore {
     pub(super) fn join_deadline(&self) -> Option<Duration> {
         let here = self.waiting.values().filter(|waiting| waiting.asked_here && !waiting.gone);
         let expiry = here.map(|waiting| waiting.heard + WAITING_EXPIRES).min();
-        [self.seeking.repeat.next(), expiry].into_iter().flatten().min()
+        let held = self.waiting.values().filter(|waiting| !waiting.announced);
+        let held = held
+            .map(|waiting| self.flapping.may_return(waiting.member.process))
+            .filter(|&at| at > self.last_step)
+            .min();
+        [self.seeking.repeat.next(), expiry, held].into_iter().flatten().min()
     }
 
     /// Somebody asks to be admitted. The envelope's term was found to be this view's, or none.
@@ -228,12 +233,16 @@ impl MembershipCore {
     pub(super) fn refresh_waiting(&mut self, now: Duration) {
         let quiet = self.joins_quiet_at().is_none_or(|at| now >= at);
         let mut news = false;
+        let flapping = &self.flapping;
         for waiting in self.waiting.values_mut().filter(|waiting| waiting.asked_here) {
             if !waiting.gone && now >= waiting.heard + WAITING_EXPIRES {
                 waiting.gone = true;
                 waiting.announced = true;
                 news = true;
-            } else if quiet && !waiting.announced {
+            } else if quiet
+                && !waiting.announced
+                && now >= flapping.may_return(waiting.member.process)
+            {
                 waiting.announced = true;
                 news = true;
             }

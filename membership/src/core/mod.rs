@@ -2,6 +2,7 @@
 //! agreement and cut detection; the edges run beside it and report to it.
 
 mod catch_up;
+mod flap;
 mod gossip;
 mod install;
 mod io;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use lampyrid_wire::{Member, Peer, ProcessId};
 
 use self::catch_up::CatchUp;
+use self::flap::Flapping;
 use self::gossip::Gossip;
 pub use self::io::{EdgeEvent, Input, Output, Start, StopReason, Subject};
 use self::join::{Seeking, Waiting};
@@ -56,6 +58,7 @@ pub struct MembershipCore {
     gossip: Gossip,
     round: Round,
     catch_up: CatchUp,
+    flapping: Flapping,
     /// What made the installed view out of its predecessor, if that was installed here.
     last_change: Option<(Stamp, Change)>,
     before: Option<Arc<View>>,
@@ -134,6 +137,7 @@ impl MembershipCore {
             gossip: Gossip::default(),
             round: Round::default(),
             catch_up: CatchUp::default(),
+            flapping: Flapping::default(),
             last_change: None,
             before: None,
             undecided_since: None,
@@ -252,12 +256,13 @@ impl MembershipCore {
                 self.tell_everybody_of(now, None, &view);
                 self.telling.restart(now);
             }
-            (None, Some(cluster)) => {
+            // Who was told to join another cluster has an id without a view, and founds none.
+            (None, Some(cluster)) if self.durable.cluster.is_none() => {
                 let name = self.start.cluster_name.clone();
                 let first = View::first(cluster, name, self.me.clone());
                 self.install(now, Arc::new(first), out);
             }
-            (None, None) => {}
+            (None, _) => {}
         }
         self.settle(now, out);
     }

@@ -6,7 +6,7 @@ use lampyrid_wire::{Incarnation, Peer, ProcessId};
 use super::{EdgeEvent, MembershipCore, Output, Subject};
 use crate::limits::{ACCUSATION_HOLDS, EDGE_LIMIT, HOLD, LATE, PULSE, RECONNECT_HOLD};
 use crate::message::Protocol;
-use crate::{EdgeInput, Verdict, View};
+use crate::{EdgeInput, Places, Verdict, View};
 
 /// What this process observes of the others, by its own edges.
 #[derive(Debug)]
@@ -286,13 +286,12 @@ impl MembershipCore {
 
     /// True if this process and the live edges of its own are a quorum.
     pub(super) fn live_quorum(&self, view: &View) -> bool {
-        let live: Vec<ProcessId> = view
-            .members()
-            .iter()
-            .map(|member| member.process)
-            .filter(|&p| p == self.me.process || self.is_live(p))
+        let live: Places = (0..)
+            .zip(view.members())
+            .filter(|(_, member)| member.process == self.me.process || self.is_live(member.process))
+            .map(|(place, _)| place)
             .collect();
-        view.is_quorum(&live)
+        view.is_quorum_of_places(&live)
     }
 
     /// True while own reconnect attempts may yet widen or narrow the cut.

@@ -75,7 +75,9 @@ impl MembershipCore {
             // Who has no place in a large view, or only neighbours that are gone as well, asks
             // those who coordinate next.
             let order = view.topology().coordinators().iter().take(MAX_HINTS);
-            let members = order.filter_map(|&place| view.members().get(usize::from(place)));
+            let members = order
+                .filter_map(|&place| view.members().get(usize::from(place)))
+                .filter(|member| member.process != self.me.process);
             beyond.extend(members.map(|member| member.address));
         }
         for member in self.farewells() {

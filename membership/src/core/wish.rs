@@ -69,7 +69,11 @@ impl MembershipCore {
     /// When those who wait to be admitted are likely to be all that come together.
     pub(super) fn joins_quiet_at(&self) -> Option<Duration> {
         let quiet = if self.is_full_mesh() { JOIN_QUIET } else { SPARSE_QUIET };
-        let open = || self.waiting.values().filter(|waiting| !waiting.gone);
+        let open = || {
+            self.waiting.values().filter(|waiting| {
+                !waiting.gone && self.flapping.may_return(waiting.member.process) <= self.last_step
+            })
+        };
         let newest = open().map(|waiting| waiting.since).max()?;
         let oldest = open().map(|waiting| waiting.since).min()?;
         Some((newest + quiet).min(oldest + JOIN_PATIENCE))

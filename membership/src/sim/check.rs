@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use lampyrid_wire::{Epoch, ProcessId, ViewId};
 
+use crate::limits::PRE_OWNED_MEMBERS;
 use crate::{
     AcceptorState, Change, Protocol, Rank, Status, StopReason, ValueId, ValueRef, View, ViewState,
 };
@@ -28,6 +29,9 @@ pub enum Violation {
     /// An acceptor voted below a promise it had sent, or forgot a vote it had sent.
     #[error("{0} broke its promise in epoch {1}: {2:?} after {3:?}")]
     BrokenPromise(ProcessId, Epoch, Rank, Rank),
+    /// A value was proposed without the promises of a quorum.
+    #[error("{0} proposed in rank {2:?} after epoch {1} without the promises of a quorum")]
+    TooFewPromises(ProcessId, Epoch, Rank),
     /// A promise or vote was sent that is not durable.
     #[error(
         "{0} sent a promise or vote of rank {2:?} after epoch {1} that it had not made durable"
@@ -84,6 +88,9 @@ impl Checker {
         }
         self.seen(view)?;
         let (process, epoch) = (state.process, view.epoch());
+        if !self.only_harm {
+            self.newly_voted(state, view)?;
+        }
         if let Some(rank) = state.promised {
             self.durable.insert((process, epoch, rank, None));
             let highest = self.promised.entry((process, epoch)).or_insert(rank);
@@ -109,6 +116,35 @@ impl Checker {
             voters.insert(process);
         }
         Ok(())
+    }
+
+    /// A vote that was not there before: fast only without a promise, and in an own rank only under
+    /// the promises of a quorum.
+    fn newly_voted(&self, state: &AcceptorState, view: &View) -> Result<(), Violation> {
+        let (process, epoch) = (state.process, view.epoch());
+        let Some(vote) = &state.voted else { return Ok(()) };
+        let value = Change::to(view, &vote.value).id().ok();
+        if self.durable.contains(&(process, epoch, vote.rank, value)) {
+            return Ok(());
+        }
+        if vote.rank.is_fast() {
+            return match self.promised.get(&(process, epoch)) {
+                Some(&rank) => Err(Violation::BrokenPromise(process, epoch, vote.rank, rank)),
+                None => Ok(()),
+            };
+        }
+        let first = view.size() <= PRE_OWNED_MEMBERS && vote.rank.round == 1;
+        if view.place_of(process) != Some(vote.rank.index) || first {
+            return Ok(());
+        }
+        let promised =
+            |p: &ProcessId| *p == process || self.durable.contains(&(*p, epoch, vote.rank, None));
+        let members: Vec<ProcessId> = view.members().iter().map(|m| m.process).collect();
+        if view.is_quorum(members.iter().filter(|p| promised(p))) {
+            Ok(())
+        } else {
+            Err(Violation::TooFewPromises(process, epoch, vote.rank))
+        }
     }
 
     fn seen(&mut self, view: &Arc<View>) -> Result<(), Violation> {

@@ -7,7 +7,8 @@ use lampyrid_wire::{BootNonce, ClusterId, Epoch, Peer, ProcessId};
 use super::edges::SimEdge;
 use super::{Event, Sim, Violation, address, cluster_of, member};
 use crate::{
-    AcceptorState, Input, MembershipCore, MemoryStore, Output, Start, ViewState, start_identity,
+    AcceptorState, AcceptorStore, Flaw, Input, MembershipCore, MemoryStore, Output, Start,
+    ViewState, start_identity,
 };
 
 #[derive(Debug)]
@@ -81,9 +82,24 @@ impl Sim {
         if process.run.is_some() {
             return Ok(());
         }
+        if self.plan.flaw == Some(Flaw::WipedDiskKeepsId) && self.chaotic {
+            self.wipe(place);
+        }
+        let process = &self.processes[place];
         let Ok(state) = start_identity(&process.disk, process.id) else { return Ok(()) };
         let out = self.launch(place, state);
         self.perform(place, out)
+    }
+
+    /// Forgets all but who it is; see [`Flaw::WipedDiskKeepsId`].
+    fn wipe(&mut self, place: usize) {
+        let wiped = self.random.chance(500);
+        let disk = &self.processes[place].disk;
+        if let (true, Ok(Some(state))) = (wiped, disk.load()) {
+            let blank = AcceptorState::new(state.process, state.incarnation);
+            // A store in memory does not fail.
+            let _ = disk.save(&blank);
+        }
     }
 
     /// Starts it at some moment within that time, in microseconds.
