@@ -37,6 +37,10 @@ impl MembershipCore {
     /// True if the view without this process is safe without it: a quorum of that view is known to
     /// have installed it. Where links reach neighbours only, most of those stand for the others.
     fn is_settled_without_us(&self, view: &View) -> bool {
+        // A later view was decided by a quorum of the one without us, which had installed it.
+        if self.before.as_ref().is_some_and(|before| before.index_of(self.me.process).is_none()) {
+            return true;
+        }
         if view.topology().is_full() {
             return view.is_quorum(&self.installed_by);
         }
