@@ -36,7 +36,7 @@ pub use actor::{
     MembershipMessage, MembershipPort, MembershipState, Subscriber,
 };
 pub use agreement::{
-    Agreement, BallotFacts, Cast, Change, Progress, Rank, ValueId, ValueRef, Vote,
+    Agreement, BallotFacts, Cast, Change, Progress, Rank, ValueId, ValueRef, Vote, VoteRef,
 };
 pub use core::{EdgeEvent, Input, MembershipCore, Output, Start, StopReason, Subject};
 pub use cut::ReportFacts;

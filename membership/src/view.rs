@@ -32,8 +32,10 @@ struct Derived {
     topology: OnceLock<Topology>,
     stamp: OnceLock<Stamp>,
     /// Successors made lately, by what they change: each is asked for several times.
-    successors: Arc<Mutex<Vec<(Change, Arc<View>)>>>,
+    successors: Arc<Mutex<Successors>>,
 }
+
+type Successors = Vec<(Change, Arc<View>)>;
 
 /// Successors of a view that are kept at hand.
 const SUCCESSORS: usize = 4;

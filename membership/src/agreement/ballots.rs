@@ -29,13 +29,16 @@ pub enum ValueRef {
     Known(ValueId),
 }
 
+/// A rank, and a value by its place in [`BallotFacts::values`].
+pub type VoteRef = (Rank, u16);
+
 /// [`Ballots`] as they are sent: values are named by their place in the list.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct BallotFacts {
     /// The values that are voted for.
     pub values: Vec<ValueRef>,
     /// Rank, the vote given by then (its rank and value), and who promised.
-    pub promises: Vec<(Rank, Option<(Rank, u16)>, Places)>,
+    pub promises: Vec<(Rank, Option<VoteRef>, Places)>,
     /// Rank, value, and who voted.
     pub votes: Vec<(Rank, u16, Places)>,
 }

@@ -16,7 +16,7 @@ mod tests;
 
 use std::sync::Arc;
 
-pub use self::ballots::{BallotFacts, ValueRef};
+pub use self::ballots::{BallotFacts, ValueRef, VoteRef};
 pub use self::change::{Change, ValueId};
 pub use self::rank::{Cast, Rank, Vote};
 

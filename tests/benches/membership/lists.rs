@@ -28,7 +28,7 @@ pub(crate) struct Lists {
 impl Lists {
     /// Nobody sees anybody; everybody is wanted in the list.
     pub(crate) fn new(count: usize) -> Self {
-        let mut random = Random::new(0x115_75);
+        let mut random = Random::new(0x1_1575);
         let marks: Vec<u64> = (0..count).map(|_| random.draw()).collect();
         Self {
             count,
