@@ -32,7 +32,7 @@ pub enum ValueRef {
 /// A rank, and a value by its place in [`BallotFacts::values`].
 pub type VoteRef = (Rank, u16);
 
-/// [`Ballots`] as they are sent: values are named by their place in the list.
+/// What is known of one decision, as it is sent: values are named by their place in the list.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct BallotFacts {
     /// The values that are voted for.
