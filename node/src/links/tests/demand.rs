@@ -174,6 +174,8 @@ fn a_member_that_leaves_the_view_loses_its_session_and_is_wished_for_no_more() {
     let mut all = members(3, |setup| setup);
     send(&mut all[0], 2, Channel::Migration, 1);
     send(&mut all[0], 3, Channel::Migration, 1);
+    // The other end may be a little later.
+    all[2].expect("UP 1.1");
     let listed = [all[0].member(), all[1].member()].join(" ");
     all[0].tell(&format!("view {listed}"));
     all[0].expect("DOWN 3.1");

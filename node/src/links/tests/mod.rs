@@ -181,8 +181,7 @@ fn strangers_do_not_disturb_a_session() {
             Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
         }
     }
-    let counted = a.ask("count", "COUNT");
-    assert!(counted.contains("sessions=2 handshakes=0"), "{counted}");
+    a.wait_count("sessions=2", "handshakes=0");
     a.no_sign_of("DOWN");
     b.no_sign_of("DOWN");
 }
