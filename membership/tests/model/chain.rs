@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, RwLock};
 
 use lampyrid_membership::Flaw;
@@ -183,6 +183,22 @@ impl Chain {
         Some(outcome.chose)
     }
 
+    /// See [`State::alike`]; not looked for where views are installed.
+    fn alike(&self) -> u16 {
+        let tie = self.world.view(0).tie_breaker_place();
+        let tie = tie.filter(|_| self.bounds.size.is_multiple_of(2));
+        let named = |process: ProcessNo| {
+            self.bounds.wishes.iter().any(|wish| match wish {
+                Wish::Remove(p) | Wish::Leave(p) | Wish::Renew(p) => *p == process,
+                Wish::Admit(_) | Wish::AdmitAll => false,
+            })
+        };
+        (0..self.bounds.size)
+            .filter(|process| !self.bounds.install && Some(u16::from(*process)) != tie)
+            .filter(|process| !self.bounds.starters.contains(process) && !named(*process))
+            .fold(0, |alike, process| alike | 1 << process)
+    }
+
     fn vote_fast_first(&self, state: State) -> Vec<State> {
         let mut states = vec![state];
         for process in 0..self.bounds.size {
@@ -196,14 +212,10 @@ impl Chain {
                 }
             }
             states.extend(more);
+            let mut seen = HashSet::new();
+            states.retain(|state| seen.insert(state.representative()));
         }
-        let mut different: Vec<State> = Vec::new();
-        for state in states.iter().map(Representative::representative) {
-            if !different.contains(&state) {
-                different.push(state);
-            }
-        }
-        different
+        states
     }
 }
 
@@ -235,20 +247,12 @@ impl Model for Chain {
         };
         let inside = (0..self.bounds.size).map(|_| process(Some(Acceptor::fresh(0))));
         let outside = (0..self.bounds.outside).map(|_| process(None));
-        let special = self.bounds.starters.iter().max().map_or(0, |last| last + 1);
-        let tie = self.world.view(0).tie_breaker_place().map_or(0, |at| at as u8);
-        let odd = self.bounds.size % 2 == 1 && !self.bounds.install;
-        let named = self.bounds.wishes.iter().any(|wish| {
-            matches!(wish, Wish::Remove(p) | Wish::Leave(p) | Wish::Renew(p) if *p >= special)
-        });
-        let from = if odd { special } else { special.max(tie + 1) };
-        let alike = if self.bounds.install || named { (0, 0) } else { (from, self.bounds.size) };
         let state = State {
             processes: inside.chain(outside).collect(),
             installed: vec![0],
             starts: 0,
             restarts: 0,
-            alike: (alike.0.min(alike.1), alike.1),
+            alike: self.alike(),
         };
         if self.bounds.fast_first { self.vote_fast_first(state) } else { vec![state] }
     }

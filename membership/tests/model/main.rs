@@ -3,6 +3,7 @@
 
 mod chain;
 mod facts;
+mod flaws;
 mod progress;
 mod run;
 mod state;

@@ -43,10 +43,10 @@ pub(crate) struct State {
     /// Rounds started so far in all views together.
     pub(crate) starts: u8,
     pub(crate) restarts: u8,
-    /// From which process to before which all play the same part: they start no round, are no
-    /// tie-breaker, and no wish names them. States that differ only in which of them did what are
-    /// one. (A tie-breaker matters in no view of odd size.)
-    pub(crate) alike: (ProcessNo, ProcessNo),
+    /// The processes that play the same part, by the bits of their numbers: they start no round,
+    /// are no tie-breaker, and no wish names them. States that differ only in which of them did
+    /// what are one. (A tie-breaker matters in no view of odd size.)
+    pub(crate) alike: u16,
 }
 
 impl State {
@@ -97,8 +97,12 @@ impl State {
 impl Representative for State {
     fn representative(&self) -> Self {
         let mut state = self.clone();
-        let (from, to) = self.alike;
-        state.processes[usize::from(from)..usize::from(to)].sort_unstable();
+        let alike = || (0..self.processes.len()).filter(|at| self.alike >> at & 1 == 1);
+        let mut sorted: Vec<&Process> = alike().map(|at| &self.processes[at]).collect();
+        sorted.sort_unstable();
+        for (at, process) in alike().zip(sorted) {
+            state.processes[at].clone_from(process);
+        }
         state
     }
 }
