@@ -1,55 +1,14 @@
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use lampyrid_membership::Flaw;
-use stateright::{Model, Property, Representative};
+use stateright::{Model, Property};
 
+use super::bounds::{Action, Bounds, Fast};
 use super::facts::{Acceptor, Fact, ProcessNo, Said, Trying, ViewNo};
 use super::progress::Durable;
-use super::state::{Process, State, Wish};
+use super::state::{Process, State};
 use super::world::{Call, World};
-
-/// What bounds a model.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Bounds {
-    /// Processes in the first view.
-    pub(crate) size: u8,
-    /// Processes outside of it, without any view.
-    pub(crate) outside: u8,
-    /// How many views may follow the first and be left again, less one: 1 is a single agreement.
-    pub(crate) agreements: u64,
-    pub(crate) starts: u8,
-    pub(crate) restarts: u8,
-    /// Who may start a round; all others are alike.
-    pub(crate) starters: Vec<ProcessNo>,
-    /// Who may start again.
-    pub(crate) restarters: Vec<ProcessNo>,
-    pub(crate) wishes: Vec<Wish>,
-    /// Fast votes are given before all else. Nothing is lost by it: a fast vote comes before the
-    /// first promise of its process, and what that process has heard by then moves nothing.
-    pub(crate) fast_first: bool,
-    /// Views are installed. If not, the model ends where a successor is decided.
-    pub(crate) install: bool,
-    /// The rule of what must be back for the cluster to heal is checked at each state.
-    pub(crate) heals: bool,
-    /// Only two successors of one view count as a failure.
-    pub(crate) only_harm: bool,
-    pub(crate) flaw: Option<Flaw>,
-}
-
-/// A step of one process. Messages are facts, each published by the one whom it is about, that
-/// never vanish.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Action {
-    VoteFast(ProcessNo, ViewNo),
-    ProposeFirst(ProcessNo, ViewNo),
-    Start(ProcessNo, u8),
-    Learn(ProcessNo, ProcessNo, Fact),
-    Collect(ProcessNo, Vec<(ProcessNo, Fact)>, Option<ViewNo>),
-    Restart(ProcessNo),
-    Install(ProcessNo, ViewNo),
-    AnswerPast(ProcessNo, ProcessNo, Fact),
-}
 
 /// Some processes, the views they agree on, and how far it is followed.
 pub(crate) struct Chain {
@@ -58,28 +17,22 @@ pub(crate) struct Chain {
     pub(crate) healed: RwLock<HashMap<Vec<Durable>, bool>>,
 }
 
-pub(crate) const ONE: &str = "one successor of each view";
-pub(crate) const QUORUM: &str = "a decision has a quorum of durable votes in one rank";
-pub(crate) const LIVED: &str = "nobody is listed at a life it has not begun";
-pub(crate) const HEALS: &str = "it heals by itself once those are back who must be";
-pub(crate) const DECIDES: &str = "a successor is decided";
-pub(crate) const LAST: &str = "the last view of the bound is installed";
-
 impl Chain {
     pub(crate) fn new(bounds: Bounds) -> Self {
         let world = Arc::new(World::new(bounds.size, bounds.flaw));
         Self { world, bounds, healed: RwLock::default() }
     }
 
-    fn ends(&self, view: ViewNo) -> bool {
+    pub(crate) fn ends(&self, view: ViewNo) -> bool {
         self.world.depth(view) >= self.bounds.agreements
     }
 
-    fn seats(&self, state: &State, view: ViewNo) -> Vec<ProcessNo> {
+    pub(crate) fn seats(&self, state: &State, view: ViewNo) -> Vec<ProcessNo> {
         state.numbered().map(|(p, _)| p).filter(|&p| self.world.place(view, p).is_some()).collect()
     }
 
-    fn values(&self, state: &State, by: ProcessNo) -> Vec<ViewNo> {
+    /// What a process may want, in its view.
+    pub(crate) fn values(&self, state: &State, by: ProcessNo) -> Vec<ViewNo> {
         let wishes = self.bounds.wishes.iter();
         let mut values: Vec<ViewNo> =
             wishes.filter_map(|wish| wish.value(&self.world, state, by)).collect();
@@ -111,7 +64,7 @@ impl Chain {
         }
         let values = self.values(state, process);
         if it.is_member(&self.world, process) {
-            if !self.bounds.fast_first {
+            if self.bounds.fast == Fast::AnyTime {
                 actions.extend(values.iter().map(|&value| Action::VoteFast(process, value)));
             }
             if state.starts < self.bounds.starts && self.bounds.starters.contains(&process) {
@@ -168,7 +121,7 @@ impl Chain {
     }
 
     /// Calls the core of one process, keeps what is durable and publishes it.
-    fn call(&self, state: &mut State, process: ProcessNo, call: Call) -> Option<bool> {
+    pub(crate) fn call(&self, state: &mut State, process: ProcessNo, call: Call) -> Option<bool> {
         let it = &mut state.processes[usize::from(process)];
         let before = it.acceptor?;
         let again = !it.is_member(&self.world, process);
@@ -177,45 +130,11 @@ impl Chain {
         it.acceptor = Some(outcome.acceptor);
         if let Call::Start(floor) = call {
             it.trying = outcome.tries.then_some(Trying { before, floor });
-        } else if outcome.acceptor.promised != before.promised || matches!(call, Call::Collect(..)) {
+        } else if outcome.acceptor.promised != before.promised || matches!(call, Call::Collect(..))
+        {
             it.trying = None;
         }
         Some(outcome.chose)
-    }
-
-    /// See [`State::alike`]; not looked for where views are installed.
-    fn alike(&self) -> u16 {
-        let tie = self.world.view(0).tie_breaker_place();
-        let tie = tie.filter(|_| self.bounds.size.is_multiple_of(2));
-        let named = |process: ProcessNo| {
-            self.bounds.wishes.iter().any(|wish| match wish {
-                Wish::Remove(p) | Wish::Leave(p) | Wish::Renew(p) => *p == process,
-                Wish::Admit(_) | Wish::AdmitAll => false,
-            })
-        };
-        (0..self.bounds.size)
-            .filter(|process| !self.bounds.install && Some(u16::from(*process)) != tie)
-            .filter(|process| !self.bounds.starters.contains(process) && !named(*process))
-            .fold(0, |alike, process| alike | 1 << process)
-    }
-
-    fn vote_fast_first(&self, state: State) -> Vec<State> {
-        let mut states = vec![state];
-        for process in 0..self.bounds.size {
-            let mut more = Vec::new();
-            for state in &states {
-                for value in self.values(state, process) {
-                    let mut voted = state.clone();
-                    if self.call(&mut voted, process, Call::VoteFast(value)).is_some() {
-                        more.push(voted);
-                    }
-                }
-            }
-            states.extend(more);
-            let mut seen = HashSet::new();
-            states.retain(|state| seen.insert(state.representative()));
-        }
-        states
     }
 }
 
@@ -238,23 +157,7 @@ impl Model for Chain {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let process = |acceptor| Process {
-            acceptor,
-            incarnation: 1,
-            trying: None,
-            facts: Vec::new(),
-            past: None,
-        };
-        let inside = (0..self.bounds.size).map(|_| process(Some(Acceptor::fresh(0))));
-        let outside = (0..self.bounds.outside).map(|_| process(None));
-        let state = State {
-            processes: inside.chain(outside).collect(),
-            installed: vec![0],
-            starts: 0,
-            restarts: 0,
-            alike: self.alike(),
-        };
-        if self.bounds.fast_first { self.vote_fast_first(state) } else { vec![state] }
+        self.starts()
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -335,72 +238,6 @@ impl Model for Chain {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let one = Property::always(ONE, Self::is_one);
-        if self.bounds.only_harm {
-            return vec![one];
-        }
-        let mut properties = vec![
-            one,
-            Property::always(QUORUM, Self::has_quorum),
-            Property::always(LIVED, |model: &Self, state: &State| {
-                state.processes.iter().filter_map(|it| it.acceptor).all(|acceptor| {
-                    state.numbered().all(|(process, it)| {
-                        let listed = model.world.listed(acceptor.view, process);
-                        listed.is_none_or(|listed| listed <= it.incarnation)
-                    })
-                })
-            }),
-            Property::sometimes(DECIDES, |model: &Self, state: &State| {
-                state.left().iter().any(|&view| !state.decided(&model.world, view).is_empty())
-            }),
-        ];
-        if self.bounds.install {
-            properties.push(Property::sometimes(LAST, |model: &Self, state: &State| {
-                state.installed.iter().any(|&view| model.ends(view))
-            }));
-        }
-        if self.bounds.heals {
-            properties.push(Property::always(HEALS, Self::heals));
-        }
-        properties
-    }
-}
-
-impl Chain {
-    /// Of each epoch there is one view, decided or installed.
-    fn is_one(&self, state: &State) -> bool {
-        let mut of_epoch: BTreeMap<u64, ViewNo> = BTreeMap::new();
-        let decided = state.left().into_iter().flat_map(|view| state.decided(&self.world, view));
-        let mut views = state.installed.iter().copied().chain(decided);
-        views.all(|view| *of_epoch.entry(self.world.depth(view)).or_insert(view) == view)
-    }
-
-    /// Counted here anew: distinct processes of the view being left, by the published votes.
-    fn has_quorum(&self, state: &State) -> bool {
-        let left = state.left();
-        let decided: Vec<ViewNo> =
-            left.iter().flat_map(|&view| state.decided(&self.world, view)).collect();
-        let mut views = state.installed.iter().filter(|&&view| view != 0).chain(&decided);
-        views.all(|&next| {
-            left.iter().any(|&view| {
-                let size = self.seats(state, view).len();
-                let tie = self.world.view(view).tie_breaker_place();
-                state.ballots(view).iter().filter(|(ballot, _)| ballot.value == next).any(
-                    |(ballot, voters)| {
-                        let mut seats: Vec<u16> = voters
-                            .iter()
-                            .filter_map(|&(by, _)| self.world.place(view, by))
-                            .map(u16::from)
-                            .collect();
-                        seats.dedup();
-                        let fast = ballot.rank.round == 0;
-                        let half = tie.is_some_and(|tie| seats.contains(&tie));
-                        (fast && seats.len() >= size - (size - 1) / 4)
-                            || (!fast && 2 * seats.len() > size)
-                            || (!fast && 2 * seats.len() == size && half)
-                    },
-                )
-            })
-        })
+        self.promises()
     }
 }

@@ -2,8 +2,9 @@
 
 use lampyrid_membership::Flaw;
 
-use super::chain::{Bounds, ONE};
-use super::run::{Found, find};
+use super::bounds::{Bounds, Fast};
+use super::properties::ONE;
+use super::run::find;
 use super::state::Wish;
 
 /// A single agreement of `size` with two joiners to admit, one after the other or both ways.
@@ -15,7 +16,7 @@ fn agreement(flaw: Flaw, size: u8, starts: u8) -> Bounds {
         starts,
         starters: (0..starts).collect(),
         wishes: vec![Wish::Admit(size), Wish::Admit(size + 1)],
-        fast_first: true,
+        fast: Fast::First(0),
         only_harm: true,
         flaw: Some(flaw),
         ..Bounds::default()
@@ -27,28 +28,39 @@ fn small(flaw: Flaw, size: u8, starts: u8) -> Bounds {
     Bounds { starters: (0..size).collect(), ..agreement(flaw, size, starts) }
 }
 
+/// Where it does harm.
 fn bounds(flaw: Flaw) -> Bounds {
-    let restarts = |bounds: Bounds| Bounds {
-        restarts: 1,
-        restarters: (0..bounds.size).collect(),
-        ..bounds
-    };
+    bounds_of(
+        flaw,
+        match flaw {
+            Flaw::FastQuorumTooSmall => 8,
+            Flaw::FastVoteAfterPromise | Flaw::HalfIsFastQuorum | Flaw::FirstVoteSeen => 5,
+            Flaw::LiveSetQuorum | Flaw::TieBreakerOfProposal | Flaw::DuplicateCounted => 4,
+            Flaw::AnyHalf | Flaw::ForgetfulAcceptor | Flaw::WipedDiskKeepsId => 2,
+            _ => 3,
+        },
+    )
+}
+
+fn bounds_of(flaw: Flaw, size: u8) -> Bounds {
+    let restarts =
+        |bounds: Bounds| Bounds { restarts: 1, restarters: (0..bounds.size).collect(), ..bounds };
     let removes = |bounds: Bounds| Bounds {
         wishes: (0..bounds.size).map(Wish::Remove).chain([Wish::Admit(bounds.size)]).collect(),
         ..bounds
     };
     match flaw {
-        Flaw::FastVoteAfterPromise => Bounds { fast_first: false, ..agreement(flaw, 5, 1) },
-        Flaw::FastQuorumTooSmall => agreement(flaw, 8, 1),
-        Flaw::HalfIsFastQuorum | Flaw::FirstVoteSeen => agreement(flaw, 5, 1),
-        Flaw::LiveSetQuorum | Flaw::TieBreakerOfProposal => removes(small(flaw, 4, 2)),
-        Flaw::AnyHalf | Flaw::TwoValuesOneRank => small(flaw, 2, 2),
-        Flaw::NoSelection => small(flaw, 3, 2),
-        Flaw::DuplicateCounted => small(flaw, 4, 2),
-        Flaw::CountsIncarnations => restarts(small(flaw, 3, 2)),
-        Flaw::ForgetfulAcceptor => restarts(small(flaw, 2, 2)),
-        Flaw::WipedDiskKeepsId => Bounds { install: true, ..restarts(small(flaw, 2, 2)) },
-        Flaw::AnswersPastEpoch => Bounds { install: true, ..small(flaw, 3, 2) },
+        Flaw::FastVoteAfterPromise => Bounds { fast: Fast::AnyTime, ..agreement(flaw, size, 1) },
+        Flaw::FastQuorumTooSmall => agreement(flaw, size, 1),
+        Flaw::HalfIsFastQuorum | Flaw::FirstVoteSeen => agreement(flaw, size, 1),
+        Flaw::LiveSetQuorum | Flaw::TieBreakerOfProposal => removes(small(flaw, size, 2)),
+        Flaw::AnyHalf | Flaw::TwoValuesOneRank | Flaw::NoSelection | Flaw::DuplicateCounted => {
+            small(flaw, size, 2)
+        }
+        Flaw::CountsIncarnations => restarts(small(flaw, size, 2)),
+        Flaw::ForgetfulAcceptor => restarts(small(flaw, size, 2)),
+        Flaw::WipedDiskKeepsId => Bounds { install: true, ..restarts(small(flaw, size, 2)) },
+        Flaw::AnswersPastEpoch => Bounds { install: true, ..small(flaw, size, 2) },
         Flaw::CoordinatorByProcess | Flaw::NoImplicitReports => {
             unreachable!("no rules of the agreement")
         }
@@ -72,18 +84,39 @@ const FLAWS: [Flaw; 14] = [
     Flaw::AnswersPastEpoch,
 ];
 
+/// The sizes at which these flaws do no harm yet, for want of an even half, of a second one to
+/// remove, or of fast votes.
+fn too_small(flaw: Flaw) -> &'static [u8] {
+    match flaw {
+        Flaw::TieBreakerOfProposal | Flaw::LiveSetQuorum | Flaw::DuplicateCounted => &[3],
+        Flaw::FirstVoteSeen | Flaw::HalfIsFastQuorum | Flaw::FastVoteAfterPromise => &[2, 3, 4],
+        Flaw::FastQuorumTooSmall => &[2, 3, 4, 5, 6, 7],
+        _ => &[],
+    }
+}
+
 #[test]
-fn each_missing_rule_yields_two_successors() {
+fn each_missing_rule_yields_two_successors_and_with_all_rules_there_is_one() {
     for flaw in FLAWS {
         let bounds = bounds(flaw);
-        match find(ONE, &bounds) {
-            Found::Harm { states, steps, seconds } => eprintln!(
-                "{flaw:?}: N = {}, {states} states, {steps} steps, {seconds:.1} s",
-                bounds.size
-            ),
-            Found::Nothing { states } => {
-                eprintln!("{flaw:?} does no harm at N = {} in {states} states", bounds.size)
-            }
+        let found = find(ONE, &bounds);
+        let Some(steps) = found.steps else {
+            panic!("{flaw:?} does no harm at N = {} in {} states", bounds.size, found.states);
+        };
+        let (size, states, seconds) = (bounds.size, found.states, found.seconds);
+        eprintln!(
+            "{flaw:?}: caught at N = {size} in {states} states, {steps} steps, {seconds:.1} s"
+        );
+        for &size in too_small(flaw) {
+            let found = find(ONE, &self::bounds_of(flaw, size));
+            eprintln!("{flaw:?}: nothing at N = {size} in {} states", found.states);
+            assert_eq!(found.steps, None, "{flaw:?} does harm at N = {size} already");
+        }
+        // The same states and more with the rule in place, where they are not too many.
+        if size < 8 && flaw != Flaw::FastVoteAfterPromise {
+            let sound = find(ONE, &Bounds { flaw: None, ..bounds });
+            eprintln!("with that rule: nothing at N = {size} in {} states", sound.states);
+            assert_eq!(sound.steps, None, "two successors with all rules in place");
         }
     }
 }

@@ -21,12 +21,16 @@ impl Chain {
         (1_u32..1 << all).all(|some| {
             let back: Vec<ProcessNo> =
                 state.numbered().map(|(p, _)| p).filter(|p| some >> p & 1 == 1).collect();
-            !self.must_heal(state, &back) || self.does_heal(state, &back)
+            // As they are, and after a loss of power.
+            !self.must_heal(state, &back)
+                || [0, 1].into_iter().all(|more| self.does_heal(state, &back, more))
         })
     }
 
     /// Those who are back include a quorum of the newest view any of them has installed, of every
-    /// view decided after it, and of every view one of them accepted in a classic round.
+    /// view decided after it, and of every view one of them accepted in a classic round. One thing
+    /// more: of every view for which so many of them have voted fast that selection may force it,
+    /// decided or not. Without this the rule does not hold from five processes on.
     fn must_heal(&self, state: &State, back: &[ProcessNo]) -> bool {
         let world = &self.world;
         let on_disk = || back.iter().filter_map(|&p| state.processes[usize::from(p)].acceptor);
@@ -41,7 +45,17 @@ impl Chain {
             .filter_map(|it| it.voted)
             .filter(|ballot| ballot.rank.round > 0)
             .map(|ballot| ballot.value);
-        let mut needed = decided.chain(accepted).chain([newest]);
+        let size = world.view(newest).size();
+        let spare = (size - 1) / 4;
+        let fast = || {
+            let votes = on_disk().filter(|it| it.view == newest).filter_map(|it| it.voted);
+            votes.filter(|ballot| ballot.rank.round == 0).map(|ballot| ballot.value)
+        };
+        let may_force = |&value: &ViewNo| {
+            fast().filter(|&other| other == value).count() + spare >= size.div_ceil(2)
+        };
+        let forced = fast().filter(may_force).filter(|_| !self.bounds.forget_fast);
+        let mut needed = decided.chain(accepted).chain(forced).chain([newest]);
         needed.all(|view| {
             let places: Vec<u16> =
                 back.iter().filter_map(|&p| world.place(view, p)).map(u16::from).collect();
@@ -49,11 +63,11 @@ impl Chain {
         })
     }
 
-    fn does_heal(&self, state: &State, back: &[ProcessNo]) -> bool {
+    fn does_heal(&self, state: &State, back: &[ProcessNo], restarts: u8) -> bool {
         let durable: Vec<Durable> = back
             .iter()
             .map(|&p| (p, &state.processes[usize::from(p)]))
-            .map(|(p, it)| (p, it.acceptor, it.incarnation))
+            .map(|(p, it)| (p, it.acceptor, it.incarnation + restarts))
             .collect();
         if let Some(&known) = self.healed.read().expect("lock").get(&durable) {
             return known;
@@ -98,16 +112,16 @@ impl<'a> Run<'a> {
             }
         }
         let stays = |process: ProcessNo| Some(process) != self.leaver;
-        let healed = self.back.iter().filter(|(process, _)| stays(*process)).all(|(process, it)| {
-            it.acceptor.is_some_and(|own| own.view == view) && it.is_member(world, *process)
-        });
+        let healed =
+            self.back.iter().filter(|(process, _)| stays(*process)).all(|(process, it)| {
+                it.acceptor.is_some_and(|own| own.view == view) && it.is_member(world, *process)
+            });
         if healed {
             return true;
         }
         if let Some(next) = self.decide(view)
-            && let Some((process, it)) = self.back.iter_mut().find(|(_, it)| {
-                it.acceptor.is_some_and(|own| own.view == view)
-            })
+            && let Some((process, it)) =
+                self.back.iter_mut().find(|(_, it)| it.acceptor.is_some_and(|own| own.view == view))
         {
             install(world, it, *process, next);
         }

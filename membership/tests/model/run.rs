@@ -2,12 +2,18 @@ use std::time::Instant;
 
 use stateright::{Checker, HasDiscoveries, Model};
 
-use super::chain::{Bounds, Chain};
+use super::bounds::Bounds;
+use super::chain::Chain;
 
-/// Explores a model to its bounds, tells what that took, and fails if a property does.
-pub(crate) fn check(name: &str, bounds: Bounds) {
+/// True if the larger bounds are asked for.
+pub(crate) fn is_large() -> bool {
+    std::env::var("LAMPYRID_MODEL").is_ok_and(|bounds| bounds == "large")
+}
+
+/// Explores a model up to its bounds, in full unless a property fails, and tells what that took.
+pub(crate) fn explore(name: &str, bounds: Bounds) -> impl Checker<Chain> {
     let begun = Instant::now();
-    let checker = Chain::new(bounds.clone()).checker().symmetry().spawn_dfs().join();
+    let checker = Chain::new(bounds).checker().symmetry().spawn_dfs().join();
     eprintln!(
         "{name}: {} states, {} steps, depth {}, {:.1} s",
         checker.unique_state_count(),
@@ -15,13 +21,20 @@ pub(crate) fn check(name: &str, bounds: Bounds) {
         checker.max_depth(),
         begun.elapsed().as_secs_f64()
     );
-    checker.assert_properties();
+    checker
+}
+
+/// Explores a model and fails if it breaks a promise; more states: `LAMPYRID_MODEL=large`.
+pub(crate) fn check(name: &str, bounds: Bounds) {
+    explore(name, bounds).assert_properties();
 }
 
 /// What came of looking for harm.
-pub(crate) enum Found {
-    Harm { states: usize, steps: usize, seconds: f64 },
-    Nothing { states: usize },
+pub(crate) struct Found {
+    pub(crate) states: usize,
+    pub(crate) seconds: f64,
+    /// The steps that lead to it; `None` if all states are harmless.
+    pub(crate) steps: Option<usize>,
 }
 
 /// Looks for a way in which a property fails; of up to four processes, the shortest.
@@ -36,15 +49,13 @@ pub(crate) fn find(property: &'static str, bounds: &Bounds) -> Found {
 }
 
 fn judge(begun: Instant, property: &'static str, checker: &impl Checker<Chain>) -> Found {
-    let states = checker.unique_state_count();
-    match checker.discovery(property) {
-        Some(path) => {
-            let steps = path.into_actions();
-            if std::env::var("LAMPYRID_MODEL_SHOW").is_ok() {
-                steps.iter().for_each(|step| eprintln!("  {step:?}"));
-            }
-            Found::Harm { states, steps: steps.len(), seconds: begun.elapsed().as_secs_f64() }
+    let steps = checker.discovery(property).map(|path| {
+        let steps = path.into_actions();
+        if std::env::var("LAMPYRID_MODEL_SHOW").is_ok() {
+            steps.iter().for_each(|step| eprintln!("  {step:?}"));
         }
-        None => Found::Nothing { states },
-    }
+        steps.len()
+    });
+    let seconds = begun.elapsed().as_secs_f64();
+    Found { states: checker.unique_state_count(), seconds, steps }
 }

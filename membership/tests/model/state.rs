@@ -133,7 +133,10 @@ impl Wish {
         let mut kept: Places = (0..all).filter_map(|place| u16::try_from(place).ok()).collect();
         let changed = |process: ProcessNo| {
             let now = state.processes[usize::from(process)].incarnation;
-            world.listed(from, process).is_none_or(|listed| listed < now).then(|| member(process, now))
+            world
+                .listed(from, process)
+                .is_none_or(|listed| listed < now)
+                .then(|| member(process, now))
         };
         let place = |process| world.place(from, process).map(u16::from);
         match self {

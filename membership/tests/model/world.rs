@@ -4,14 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, RwLock};
 
-use lampyrid_membership::{
-    Agreement, BallotFacts, Change, Flaw, Places, Progress, Rank, ValueRef, View, Vote,
-};
+use lampyrid_membership::{Agreement, BallotFacts, Change, Flaw, Progress, Rank, View, Vote};
 use lampyrid_wire::{ClusterId, Incarnation, Member, ProcessId};
 
-use super::facts::{
-    Acceptor, Ballot, Fact, Outcome, ProcessNo, Said, SmallRank, Trying, ViewNo,
-};
+use super::facts::{Acceptor, Ballot, Fact, Outcome, ProcessNo, Said, SmallRank, Trying, ViewNo};
 
 /// A call of the core.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -112,9 +108,8 @@ impl World {
     }
 
     pub(crate) fn agreement(&self, process: ProcessNo, again: bool, from: &Acceptor) -> Agreement {
-        let voted = from
-            .voted
-            .map(|vote| Vote { rank: vote.rank.whole(), value: self.view(vote.value) });
+        let voted =
+            from.voted.map(|vote| Vote { rank: vote.rank.whole(), value: self.view(vote.value) });
         Agreement::flawed(
             self.view(from.view),
             process_id(process),
@@ -208,58 +203,6 @@ impl World {
         let rank = Rank { round: u64::from(round), index: others[0] };
         let promises = vec![(rank, None, [others[1]].into_iter().collect())];
         core.learn(&BallotFacts { promises, ..BallotFacts::default() });
-    }
-
-    fn own_facts(&self, view: ViewNo, core: &Agreement) -> Vec<Fact> {
-        let facts = core.own_facts(|_| false);
-        let size = u16::try_from(core.view().size()).expect("few seats");
-        let value = |at: u16| match &facts.values[usize::from(at)] {
-            ValueRef::Whole(change) => self.successor(view, change).expect("a value that fits"),
-            ValueRef::Known(_) => unreachable!("values are given in full"),
-        };
-        let ballot = |rank: Rank, at: u16| Ballot { rank: SmallRank::of(rank), value: value(at) };
-        let extra = |by: &Places| by.iter().all(|place| place >= size);
-        let promises = facts.promises.iter().map(|(rank, voted, by)| Fact {
-            view,
-            extra: extra(by),
-            said: Said::Promise {
-                rank: SmallRank::of(*rank),
-                voted: voted.map(|(rank, at)| ballot(rank, at)),
-            },
-        });
-        let votes = facts.votes.iter().map(|(rank, at, by)| Fact {
-            view,
-            extra: extra(by),
-            said: Said::Vote(ballot(*rank, *at)),
-        });
-        promises.chain(votes).collect()
-    }
-
-    /// Facts of some processes as one message.
-    pub(crate) fn facts(&self, view: ViewNo, from: &[(ProcessNo, Fact)]) -> BallotFacts {
-        let mut facts = BallotFacts::default();
-        let old = self.view(view);
-        let size = u16::try_from(old.size()).expect("few seats");
-        let mut value = |ballot: Ballot, facts: &mut BallotFacts| {
-            facts.values.push(ValueRef::Whole(Change::to(&old, &self.view(ballot.value))));
-            (ballot.rank.whole(), u16::try_from(facts.values.len() - 1).expect("few values"))
-        };
-        for (by, fact) in from {
-            let Some(place) = self.place(view, *by) else { continue };
-            let mark = u16::from(place) + if fact.extra { size } else { 0 };
-            let by: Places = [mark].into_iter().collect();
-            match fact.said {
-                Said::Promise { rank, voted } => {
-                    let voted = voted.map(|ballot| value(ballot, &mut facts));
-                    facts.promises.push((rank.whole(), voted, by));
-                }
-                Said::Vote(ballot) => {
-                    let (rank, at) = value(ballot, &mut facts);
-                    facts.votes.push((rank, at, by));
-                }
-            }
-        }
-        facts
     }
 
     /// True if these votes decide, to the core of one who only watches.
