@@ -9,7 +9,7 @@
 //! Every model is explored in full up to its bounds, and the bounds are: how many processes; how
 //! many rounds are started in all, and by whom; how often who starts again; which successors anybody
 //! may want; how many views follow the first. Beyond them nothing is said. Which bounds each test
-//! has stands in [`agreements`] and [`chains`].
+//! has stands in `agreements` and `chains`.
 //!
 //! # Why this is at least as bad as a network
 //! - Messages say facts, which only accumulate. What a process is able to say of itself is
@@ -27,9 +27,9 @@
 //!   will.
 //! - To start again is to lose the rank that is tried. All else that is volatile is forgotten anyway.
 //! - States that differ only in which of several processes without a part of their own did what are
-//!   explored once ([`state::State::alike`]).
+//!   explored once (`State::alike`).
 //!
-//! That forgetting loses nothing is not only argued: [`memory`] explores small models in which
+//! That forgetting loses nothing is not only argued: `memory` explores small models in which
 //! nobody forgets anything and every fact is learned by itself, and finds the same states.
 // Helpers outside of `#[test]` functions are tests as well.
 #![allow(clippy::expect_used, clippy::unwrap_used)]

@@ -1,14 +1,16 @@
 //! The same agreements where nobody forgets anything.
 
 use std::collections::{HashSet, VecDeque};
+use std::time::Instant;
 
-use lampyrid_membership::{Agreement, Progress};
+use lampyrid_membership::Agreement;
 use stateright::Model;
 
 use super::bounds::{Bounds, Fast};
 use super::chain::Chain;
 use super::facts::{Acceptor, Ballot, Fact, ProcessNo, SmallRank, ViewNo};
-use super::state::Wish;
+use super::run::is_large;
+use super::state::{State, Wish};
 
 /// All cores as they are, and what each has published.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -25,8 +27,8 @@ type Seen = (Vec<(Option<SmallRank>, Option<Ballot>, Vec<Fact>)>, u8);
 enum Step {
     VoteFast(ViewNo),
     ProposeFirst(ViewNo),
+    /// After it has given up what it tried.
     Start,
-    GiveUp,
     Learn(ProcessNo, Fact),
 }
 
@@ -51,13 +53,16 @@ impl Unreduced {
         let progress = match step {
             Step::VoteFast(value) => core.vote_fast(world.view(*value)),
             Step::ProposeFirst(value) => core.propose_first(world.view(*value)),
-            Step::Start => core.start(),
-            Step::GiveUp => {
+            Step::Start => {
                 core.give_up();
-                Progress::default()
+                core.start()
             }
             Step::Learn(by, fact) => core.learn(&world.facts(0, &[(*by, *fact)])),
         };
+        // What is heard again moves only a count that `Flaw::DuplicateCounted` looks at.
+        if !progress.news && !progress.persist {
+            return Vec::new();
+        }
         if matches!(step, Step::Start | Step::ProposeFirst(_)) && progress.persist {
             next.starts += 1;
         }
@@ -85,11 +90,10 @@ impl Unreduced {
         let mut all = Vec::new();
         for process in 0..from.cores.len() {
             let mut steps: Vec<Step> = values.iter().map(|&value| Step::VoteFast(value)).collect();
-            if from.starts < self.chain.bounds.starts {
+            let starter = self.chain.bounds.starters.iter().any(|&p| usize::from(p) == process);
+            if starter && from.starts < self.chain.bounds.starts {
                 steps.extend(values.iter().map(|&value| Step::ProposeFirst(value)));
-                // A core gives up one rank before it starts the next.
-                let idle = from.cores[process].trying().is_none();
-                steps.push(if idle { Step::Start } else { Step::GiveUp });
+                steps.push(Step::Start);
             }
             let others = (0..).zip(&from.facts);
             steps.extend(others.flat_map(|(by, facts): (ProcessNo, _)| {
@@ -142,7 +146,7 @@ fn reduced(chain: &Chain) -> HashSet<Seen> {
         }
     }
     let size = usize::from(chain.bounds.size);
-    let of = |state: &super::state::State| -> Seen {
+    let of = |state: &State| -> Seen {
         let each = state.processes[..size].iter().map(|it| {
             let acceptor = it.acceptor.expect("all are in the first view");
             (acceptor.promised, acceptor.voted, it.facts.clone())
@@ -152,26 +156,29 @@ fn reduced(chain: &Chain) -> HashSet<Seen> {
     known.iter().map(of).collect()
 }
 
-fn compare(size: u8, starts: u8) {
+/// `starters`: how many of them may start a round.
+fn compare(size: u8, starts: u8, starters: u8) {
     let bounds = Bounds {
         size,
         outside: 2,
         agreements: 1,
         starts,
-        starters: (0..size).collect(),
+        starters: (0..starters).collect(),
         wishes: vec![Wish::Admit(size), Wish::Admit(size + 1)],
         fast: Fast::AnyTime,
         ..Bounds::default()
     };
+    let begun = Instant::now();
     let chain = Chain::new(bounds);
     let values = chain.values(&chain.init_states()[0], 0);
     let forgetful = reduced(&chain);
     let (whole, states) = Unreduced { chain }.explore(&values);
     eprintln!(
         "nothing forgotten, N = {size}, {starts} rounds: {states} states, {} different on disk and \
-         wire; forgetful: {}",
+         wire; forgetful: {}; {:.1} s",
         whole.len(),
-        forgetful.len()
+        forgetful.len(),
+        begun.elapsed().as_secs_f64()
     );
     assert!(whole.is_subset(&forgetful), "the forgetful model lacks a state");
     assert!(forgetful.is_subset(&whole), "the forgetful model does what no core does");
@@ -179,6 +186,9 @@ fn compare(size: u8, starts: u8) {
 
 #[test]
 fn processes_that_forget_reach_what_processes_with_memory_reach() {
-    compare(2, 2);
-    compare(3, 1);
+    compare(2, 3, 2);
+    compare(3, 1, 3);
+    if is_large() {
+        compare(3, 2, 1);
+    }
 }
