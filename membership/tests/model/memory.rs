@@ -118,6 +118,8 @@ impl Unreduced {
         (each.collect(), memory.starts)
     }
 
+    // A view's caches are no part of what it is compared by.
+    #[allow(clippy::mutable_key_type)]
     fn explore(&self, values: &[ViewNo]) -> (HashSet<Seen>, usize) {
         let mut known: HashSet<Memory> = [self.begin()].into();
         let mut open: VecDeque<Memory> = known.iter().cloned().collect();

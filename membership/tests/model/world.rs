@@ -175,7 +175,8 @@ impl World {
             }
             Call::Return => Progress { persist: true, ..Progress::default() },
         };
-        if !progress.persist && !(matches!(call, Call::Start(_)) && core.trying().is_some()) {
+        let tries = matches!(call, Call::Start(_)) && core.trying().is_some();
+        if !progress.persist && !tries {
             return None;
         }
         let acceptor = Acceptor {
@@ -187,7 +188,6 @@ impl World {
             }),
         };
         let facts = self.own_facts(from.view, &core);
-        let tries = matches!(call, Call::Start(_)) && core.trying().is_some();
         Some(Outcome { acceptor, facts, tries, chose })
     }
 
