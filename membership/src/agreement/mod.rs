@@ -81,6 +81,23 @@ impl Agreement {
         Self::with_flaws(view, process, promised, voted, Flaws::default())
     }
 
+    /// The same with a rule left out on purpose. `again`: this life of the process is not the one
+    /// that the view lists, which is for [`Flaw::CountsIncarnations`] to count.
+    #[cfg(any(test, feature = "testkit"))]
+    #[must_use]
+    pub fn flawed(
+        view: Arc<View>,
+        process: lampyrid_wire::ProcessId,
+        promised: Option<Rank>,
+        voted: Option<Vote>,
+        flaw: Option<Flaw>,
+        again: bool,
+    ) -> Self {
+        let late = again && flaw == Some(Flaw::CountsIncarnations);
+        let offset = if late { u16::try_from(view.size()).unwrap_or(0) } else { 0 };
+        Self::with_flaws(view, process, promised, voted, Flaws { flaw, offset })
+    }
+
     pub(crate) fn with_flaws(
         view: Arc<View>,
         process: lampyrid_wire::ProcessId,
