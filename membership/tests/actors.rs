@@ -417,6 +417,12 @@ async fn a_process_that_was_frozen_permits_nothing_even_before_its_actors_run() 
     let world = World { network: Arc::default(), clock: Arc::new(clock.clone()) };
     let one = world.start(1, Store::default()).await;
     let two = world.start(2, Store::default()).await;
+    // Who asks to be let in waits a moment for others that may come with it.
+    until("the joiner is in", || {
+        clock.advance(Duration::from_millis(1));
+        one.view().is_some_and(|view| view.size() == 2)
+    })
+    .await;
     agreed(&[&one, &two]).await;
     assert!(one.arguments.handle.permit().is_ok());
     // On a runtime of one thread no actor runs between these lines.
