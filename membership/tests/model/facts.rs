@@ -97,3 +97,6 @@ pub(crate) struct Outcome {
     /// It had to choose a value itself.
     pub(crate) chose: bool,
 }
+
+/// Who voted, and whether counted as of another process than the listed one.
+pub(crate) type Voters = Vec<(ProcessNo, bool)>;

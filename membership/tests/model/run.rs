@@ -24,9 +24,14 @@ pub(crate) fn explore(name: &str, bounds: Bounds) -> impl Checker<Chain> {
     checker
 }
 
-/// Explores a model and fails if it breaks a promise; more states: `LAMPYRID_MODEL=large`.
+/// Explores a model and fails if it breaks a promise.
 pub(crate) fn check(name: &str, bounds: Bounds) {
-    explore(name, bounds).assert_properties();
+    let checker = explore(name, bounds);
+    assert!(checker.is_done(), "{name}: not all was explored");
+    if !is_large() {
+        eprintln!("{name}: larger bounds by LAMPYRID_MODEL=large");
+    }
+    checker.assert_properties();
 }
 
 /// What came of looking for harm.

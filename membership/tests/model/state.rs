@@ -1,7 +1,7 @@
 use lampyrid_membership::{Change, Flaw, Places};
 use stateright::Representative;
 
-use super::facts::{Acceptor, Ballot, Fact, ProcessNo, Said, Trying, ViewNo};
+use super::facts::{Acceptor, Ballot, Fact, ProcessNo, Said, Trying, ViewNo, Voters};
 use super::world::{World, member};
 
 /// One process: what is durable, what it tries, and all that it ever published.
@@ -55,8 +55,8 @@ impl State {
     }
 
     /// The votes of one view: what for, and by whom.
-    pub(crate) fn ballots(&self, view: ViewNo) -> Vec<(Ballot, Vec<(ProcessNo, bool)>)> {
-        let mut ballots: Vec<(Ballot, Vec<(ProcessNo, bool)>)> = Vec::new();
+    pub(crate) fn ballots(&self, view: ViewNo) -> Vec<(Ballot, Voters)> {
+        let mut ballots: Vec<(Ballot, Voters)> = Vec::new();
         for (process, it) in self.numbered() {
             for fact in it.facts.iter().filter(|fact| fact.view == view) {
                 if let Said::Vote(ballot) = fact.said {

@@ -7,7 +7,9 @@ use std::sync::{Arc, RwLock};
 use lampyrid_membership::{Agreement, BallotFacts, Change, Flaw, Progress, Rank, View, Vote};
 use lampyrid_wire::{ClusterId, Incarnation, Member, ProcessId};
 
-use super::facts::{Acceptor, Ballot, Fact, Outcome, ProcessNo, Said, SmallRank, Trying, ViewNo};
+use super::facts::{
+    Acceptor, Ballot, Fact, Outcome, ProcessNo, Said, SmallRank, Trying, ViewNo, Voters,
+};
 
 /// A call of the core.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -34,7 +36,7 @@ pub(crate) struct World {
     pub(crate) flaw: Option<Flaw>,
     views: RwLock<Vec<Arc<View>>>,
     outcomes: RwLock<HashMap<Key, Option<Outcome>>>,
-    decisions: RwLock<HashMap<(Ballot, Vec<(ProcessNo, bool)>, ViewNo), bool>>,
+    decisions: RwLock<HashMap<(ViewNo, Ballot, Voters), bool>>,
 }
 
 pub(crate) fn process_id(process: ProcessNo) -> ProcessId {
@@ -206,19 +208,14 @@ impl World {
     }
 
     /// True if these votes decide, to the core of one who only watches.
-    pub(crate) fn decides(
-        &self,
-        view: ViewNo,
-        ballot: Ballot,
-        voters: Vec<(ProcessNo, bool)>,
-    ) -> bool {
-        let key = (ballot, voters, view);
+    pub(crate) fn decides(&self, view: ViewNo, ballot: Ballot, voters: Voters) -> bool {
+        let key = (view, ballot, voters);
         if let Some(&known) = self.decisions.read().expect("lock").get(&key) {
             return known;
         }
         let said = Said::Vote(ballot);
         let facts: Vec<(ProcessNo, Fact)> =
-            key.1.iter().map(|&(by, extra)| (by, Fact { view, extra, said })).collect();
+            key.2.iter().map(|&(by, extra)| (by, Fact { view, extra, said })).collect();
         let mut core = self.agreement(200, false, &Acceptor::fresh(view));
         let decided = core.learn(&self.facts(view, &facts)).decided;
         if let Some(next) = &decided {
