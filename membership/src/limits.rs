@@ -101,7 +101,7 @@ pub const SPARSE_TURN: Duration = Duration::from_millis(1_000);
 pub const FAST_PATIENCE: Duration = Duration::from_millis(250);
 
 /// The same where facts travel along the rings.
-pub const SPARSE_FAST_PATIENCE: Duration = Duration::from_millis(4_000);
+pub const SPARSE_FAST_PATIENCE: Duration = Duration::from_millis(2_000);
 
 /// How long a proposer tries one rank where facts travel along the rings.
 pub const SPARSE_ROUND_LIMIT: Duration = Duration::from_millis(10_000);
@@ -168,6 +168,8 @@ const _: () = {
     assert!(SPARSE_QUIET.as_millis() > 2 * GOSSIP_EVERY.as_millis());
     assert!(JOIN_QUIET.as_millis() < JOIN_PATIENCE.as_millis());
     assert!(SPARSE_ROUND_LIMIT.as_millis() > SPARSE_FAST_PATIENCE.as_millis());
+    // Whoever waits for fast votes in vain is not isolated for it before a classic round starts.
+    assert!(SPARSE_FAST_PATIENCE.as_millis() < UNDECIDED_LIMIT.as_millis());
     assert!(PROBE_EVERY.as_millis() * 4 <= EDGE_LIMIT.as_millis());
     assert!(PULSE.as_millis() + LATE.as_millis() < HOLD.as_millis());
     assert!(HOLD.as_millis() <= EDGE_LIMIT.as_millis());

@@ -1,19 +1,22 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lampyrid_wire::ProcessId;
+use lampyrid_wire::{BootNonce, Peer, ProcessId};
 
 use crate::View;
 use crate::limits::{FLAP_PAUSE, FLAP_PAUSE_LAST, FLAP_SPAN, MAX_MEMBERS};
 
 /// Who is removed soon after it was admitted, again and again, is let in ever more slowly: a member
-/// behind a link that loses most messages would otherwise cost two views every few seconds.
+/// behind a link that loses most messages would otherwise cost two views every few seconds. Who
+/// has started again since is another matter, and is not held up.
 #[derive(Debug, Default)]
 pub(super) struct Flapping {
     /// When members were admitted that have come since this process looks.
     admitted: BTreeMap<ProcessId, Duration>,
     /// How often in a row somebody stayed for less than [`FLAP_SPAN`], and when it went last.
     removed: BTreeMap<ProcessId, (u32, Duration)>,
+    /// The start of each process that asked here last.
+    starts: BTreeMap<ProcessId, BootNonce>,
 }
 
 impl Flapping {
@@ -41,6 +44,17 @@ impl Flapping {
         if self.removed.len() > MAX_MEMBERS {
             let recent = now.saturating_sub(2 * FLAP_PAUSE_LAST);
             self.removed.retain(|_, (_, at)| *at >= recent);
+        }
+    }
+
+    /// A process asks to be let in.
+    pub(super) fn asks(&mut self, peer: Peer) {
+        if self.starts.len() >= MAX_MEMBERS {
+            let removed = &self.removed;
+            self.starts.retain(|process, _| removed.contains_key(process));
+        }
+        if self.starts.insert(peer.process, peer.nonce) != Some(peer.nonce) {
+            self.removed.remove(&peer.process);
         }
     }
 
@@ -72,6 +86,14 @@ mod tests {
         }
     }
 
+    fn start(nonce: u64) -> Peer {
+        Peer {
+            process: ProcessId::from_u128(2),
+            incarnation: Incarnation(1),
+            nonce: BootNonce(nonce),
+        }
+    }
+
     #[test]
     fn who_comes_and_goes_is_let_in_ever_more_slowly_and_who_stays_is_not_held_up() {
         let mut view = View::first(ClusterId::from_u128(5), "c", member(1, 1));
@@ -83,12 +105,17 @@ mod tests {
             flapping.note(now, Some(&view), &next);
             view = next;
         };
-        for flaps in 0..4 {
-            go(&mut flapping, vec![member(1, 1), member(2, flaps)], now);
+        for flaps in 0..4_u32 {
+            go(&mut flapping, vec![member(1, 1), member(2, flaps.into())], now);
             now += FLAP_SPAN / 2;
             go(&mut flapping, vec![member(1, 1)], now);
-            assert_eq!(flapping.may_return(two), now + FLAP_PAUSE * (1 << flaps));
+            flapping.asks(start(1));
+            // Of the first time it is not known which start it was.
+            let held = flaps.checked_sub(1).map(|held| now + FLAP_PAUSE * (1 << held));
+            assert_eq!(flapping.may_return(two), held.unwrap_or_default());
         }
+        flapping.asks(start(2));
+        assert_eq!(flapping.may_return(two), Duration::ZERO, "it has started again");
         go(&mut flapping, vec![member(1, 1), member(2, 9)], now);
         now += FLAP_SPAN;
         go(&mut flapping, vec![member(1, 1)], now);

@@ -137,6 +137,7 @@ impl MembershipCore {
             return self.refuse_join(from.process, JoinRefusal::NotMember, out);
         }
         let process = member.process;
+        self.flapping.asks(from);
         if !self.note_asking(now, member, asked) {
             return self.refuse_join(process, JoinRefusal::TooManyWaiting, out);
         }
