@@ -148,10 +148,10 @@ pub const WAITING_EXPIRES: Duration = Duration::from_millis(3_500);
 pub const FLAP_SPAN: Duration = Duration::from_secs(10);
 
 /// How long a process that has flapped once has to wait; doubled each time.
-pub const FLAP_PAUSE: Duration = Duration::from_secs(2);
+pub const FLAP_PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest such wait.
-pub const FLAP_PAUSE_LAST: Duration = Duration::from_secs(64);
+pub const FLAP_PAUSE_LAST: Duration = Duration::from_secs(16);
 
 /// A leaver goes after this, agreed or not.
 pub const LEAVE_LIMIT: Duration = Duration::from_millis(5_000);
