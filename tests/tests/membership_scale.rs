@@ -107,10 +107,36 @@ fn of_a_thousand_only_the_ten_in_trouble_are_removed() {
     only_the_troubled_go(1_000, 10, 13);
 }
 
+/// Mean and p99 of the bytes that a member sends in a second, by the interval of its edges.
+fn little_is_sent(members: usize, crashes: usize) {
+    let rapid = Pace::every(Duration::from_secs(1));
+    for (pace, mean, p99) in [(rapid, 750.0, 3_700), (Pace::default(), 3_000.0, u64::MAX)] {
+        let found = loads(1, members, crashes, pace, MINUTE, MINUTE).expect("no violation");
+        eprintln!("{members} members, {crashes} crash, {pace:?}: {found:?}");
+        assert!(found.bytes.mean <= mean, "{:?}", found.bytes);
+        assert!(found.bytes.p99 <= p99, "{:?}", found.bytes);
+    }
+}
+
+#[test]
+fn a_hundred_of_which_one_crashes_send_little() {
+    little_is_sent(100, 1);
+}
+
 #[test]
 #[ignore = "the full size"]
 fn a_thousand_of_which_ten_crash_send_little() {
-    let found = loads(1, 1_000, 10, Pace::default(), MINUTE, MINUTE).expect("no violation");
-    eprintln!("{found:?}");
-    assert!(found.bytes.mean <= 3_000.0);
+    little_is_sent(1_000, 10);
+}
+
+/// What one member sends and is sent does not grow with the cluster, whoever coordinates.
+#[test]
+fn a_coordinator_of_many_has_no_more_messages_than_one_of_few() {
+    let at = |members| {
+        let span = Duration::from_secs(10);
+        let found = loads(1, members, 0, Pace::default(), span, Duration::ZERO);
+        found.expect("no violation").at_coordinator
+    };
+    let (few, many) = (at(50), at(200));
+    assert!((few / many - 1.0).abs() <= 0.1, "{few} and {many} a second");
 }
