@@ -1,4 +1,5 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lampyrid_wire::{BubbleId, EntityId, SagaId};
 
@@ -48,7 +49,8 @@ pub enum RecordKind {
     Refused,
 }
 
-/// One row put or removed. Writes are absolute, so doing one twice is doing it once.
+/// One row put or removed. Writes are absolute, so doing one twice is doing it once. Rows that hold
+/// lists are shared between the image and its records, not copied.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Write {
     /// An entity owned here.
@@ -56,13 +58,13 @@ pub enum Write {
     /// A bubble hosted here.
     Bubble(BubbleId, bool),
     /// A request admitted here.
-    Saga(SagaId, Option<SagaRow>),
+    Saga(SagaId, Option<Arc<SagaRow>>),
     /// A part whose source this is.
-    Part(PartId, Option<PartRow>),
+    Part(PartId, Option<Arc<PartRow>>),
     /// Inactive copies here.
-    Staging(PartId, Option<StagingRow>),
+    Staging(PartId, Option<Arc<StagingRow>>),
     /// The outcome of a part whose destination this is.
-    Activation(PartId, Option<ActivationRow>),
+    Activation(PartId, Option<Arc<ActivationRow>>),
     /// Where an entity went.
     Moved(EntityId, Option<MovedTo>),
     /// An idempotency key.
@@ -86,13 +88,13 @@ pub struct Image {
     /// Bubbles hosted here.
     pub bubbles: BTreeSet<BubbleId>,
     /// Requests admitted here.
-    pub sagas: BTreeMap<SagaId, SagaRow>,
+    pub sagas: BTreeMap<SagaId, Arc<SagaRow>>,
     /// Parts whose source this is.
-    pub parts: BTreeMap<PartId, PartRow>,
+    pub parts: BTreeMap<PartId, Arc<PartRow>>,
     /// Inactive copies here.
-    pub stagings: BTreeMap<PartId, StagingRow>,
+    pub stagings: BTreeMap<PartId, Arc<StagingRow>>,
     /// Outcomes of parts whose destination this is.
-    pub activations: BTreeMap<PartId, ActivationRow>,
+    pub activations: BTreeMap<PartId, Arc<ActivationRow>>,
     /// Where entities went.
     pub moved: BTreeMap<EntityId, MovedTo>,
     /// Idempotency keys.

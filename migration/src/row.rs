@@ -103,9 +103,11 @@ impl PartRow {
         }
     }
 
-    /// The epoch an entity of this part has at the source.
-    pub(crate) fn epoch_of(&self, id: EntityId) -> Option<OwnershipEpoch> {
-        self.entities.iter().find(|entity| entity.id == id).map(|entity| entity.epoch)
+    /// The same part, further on; `refused` come to those that stay.
+    pub(crate) fn at(&self, phase: PartPhase, refused: Vec<(EntityId, Reason)>) -> Self {
+        let before = self.refused.iter().cloned();
+        let (entities, refused) = (self.entities.clone(), before.chain(refused).collect());
+        Self { entities, refused, phase, ..*self }
     }
 }
 

@@ -1,4 +1,5 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use lampyrid_wire::{EntityId, ProcessId, SagaId, StageId};
 
@@ -24,6 +25,7 @@ impl Core {
         if row.phase != PartPhase::Prepared || row.destination != from {
             return;
         }
+        let accepted: BTreeSet<EntityId> = accepted.iter().copied().collect();
         let snapshots = self.snapshots(row, |id| accepted.contains(&id));
         match stage {
             Some(stage) if !snapshots.is_empty() => {
@@ -42,10 +44,10 @@ impl Core {
         part: PartId,
         stage: StageId,
         snapshots: Vec<Snapshot>,
-        mut refused: Vec<(EntityId, Reason)>,
+        refused: Vec<(EntityId, Reason)>,
         out: &mut Step,
     ) {
-        let Some(mut row) = self.image.parts.get(&part).cloned() else { return };
+        let Some(row) = self.image.parts.get(&part).cloned() else { return };
         let mut writes = Vec::with_capacity(snapshots.len() * 2 + 1);
         let mut leaving = BTreeSet::new();
         for copy in &snapshots {
@@ -56,18 +58,12 @@ impl Core {
         }
         let stays: Vec<PartEntity> =
             row.entities.iter().filter(|entity| !leaving.contains(&entity.id)).copied().collect();
-        refused.retain(|(id, _)| stays.iter().any(|entity| entity.id == *id));
-        for entity in &stays {
-            if refused.iter().all(|(id, _)| *id != entity.id) {
-                refused.push((entity.id, Reason::StagingFailed("it was not staged".into())));
-            }
-        }
+        let refused = reasons(&stays, refused, &Reason::StagingFailed("it was not staged".into()));
         self.counts.aborted += stays.len() as u64;
-        row.refused.extend(refused);
-        row.phase = PartPhase::Committed { stage, snapshots };
-        writes.push(Write::Part(part, Some(row.clone())));
+        let row = Arc::new(row.at(PartPhase::Committed { stage, snapshots }, refused));
+        writes.push(Write::Part(part, Some(Arc::clone(&row))));
         for entity in &row.entities {
-            self.moving.remove(&entity.id);
+            self.let_go(entity.id);
         }
         self.record(RecordKind::Commit, writes, out);
         self.unfreeze(&row, &stays, out);
@@ -108,27 +104,23 @@ impl Core {
         &mut self,
         part: PartId,
         reason: &Reason,
-        mut refused: Vec<(EntityId, Reason)>,
+        refused: Vec<(EntityId, Reason)>,
         out: &mut Step,
     ) {
         let freezing = self.flights.get_mut(&part).and_then(|flight| flight.freezing.take());
         let was_prepared = freezing.is_none();
         let row = match freezing {
-            Some(freezing) => Some(freezing.row),
+            Some(freezing) => Some(Arc::new(freezing.row)),
             None => self.image.parts.get(&part).cloned(),
         };
-        let Some(mut row) = row.filter(|row| row.phase == PartPhase::Prepared) else { return };
-        refused.retain(|(id, _)| row.epoch_of(*id).is_some());
+        let Some(row) = row.filter(|row| row.phase == PartPhase::Prepared) else { return };
         for entity in &row.entities {
-            self.moving.remove(&entity.id);
-            if refused.iter().all(|(id, _)| *id != entity.id) {
-                refused.push((entity.id, reason.clone()));
-            }
+            self.let_go(entity.id);
         }
         self.counts.aborted += row.entities.len() as u64;
-        row.refused.extend(refused);
-        row.phase = PartPhase::Aborted;
-        self.record(RecordKind::Abort, vec![Write::Part(part, Some(row.clone()))], out);
+        let refused = reasons(&row.entities, refused, reason);
+        let row = Arc::new(row.at(PartPhase::Aborted, refused));
+        self.record(RecordKind::Abort, vec![Write::Part(part, Some(Arc::clone(&row)))], out);
         self.unfreeze(&row, &row.entities, out);
         if was_prepared {
             self.send(row.destination, Message::Abort { part }, None, out);
@@ -148,13 +140,13 @@ impl Core {
         for Queued { part, entities, load } in queue {
             let refused: Vec<_> = entities.iter().map(|(id, _)| (*id, reason.clone())).collect();
             for (id, _) in &entities {
-                self.moving.remove(id);
+                self.let_go(*id);
             }
             self.out.remove(load);
             self.counts.aborted += entities.len() as u64;
             if let Some(row) = self.part_row(part, destination, Vec::new(), refused) {
                 let row = PartRow { phase: PartPhase::Aborted, ..row };
-                writes.push(Write::Part(part, Some(row)));
+                writes.push(Write::Part(part, Some(Arc::new(row))));
             }
             if let Some(saga) = self.sagas.get_mut(&id) {
                 saga.finished.insert(part, self.now);
@@ -189,11 +181,11 @@ impl Core {
     }
 
     pub(crate) fn end(&mut self, part: PartId, out: &mut Step) {
-        let Some(mut row) = self.image.parts.get(&part).cloned() else { return };
+        let Some(row) = self.image.parts.get(&part) else { return };
         let Some((stage, entities)) = row.committed() else { return };
         self.counts.committed += entities.len() as u64;
-        row.phase = PartPhase::Ended { stage, entities };
-        self.record(RecordKind::End, vec![Write::Part(part, Some(row))], out);
+        let row = row.at(PartPhase::Ended { stage, entities }, Vec::new());
+        self.record(RecordKind::End, vec![Write::Part(part, Some(Arc::new(row)))], out);
         self.part_over(part, out);
     }
 
@@ -220,4 +212,15 @@ impl Core {
             self.timers.set(Timer::Part(part), None);
         }
     }
+}
+
+/// Why each of these stays: as it was given, or otherwise.
+fn reasons(
+    stays: &[PartEntity],
+    given: Vec<(EntityId, Reason)>,
+    otherwise: &Reason,
+) -> Vec<(EntityId, Reason)> {
+    let mut given: BTreeMap<EntityId, Reason> = given.into_iter().collect();
+    let mut reason = |id| given.remove(&id).unwrap_or_else(|| otherwise.clone());
+    stays.iter().map(|entity| (entity.id, reason(entity.id))).collect()
 }

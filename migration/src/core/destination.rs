@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId, SagaId, StageId};
+use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId, StageId};
 
 use super::accounts::Load;
 use super::flight::Backoff;
@@ -21,6 +22,19 @@ pub(crate) struct Doubting {
     pub(crate) backoff: Backoff,
     /// When to ask the source; `None` while it cannot be asked.
     pub(crate) due: Option<Duration>,
+}
+
+/// Where an entity's staged copy is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copied {
+    pub(crate) part: PartId,
+    pub(crate) epoch: OwnershipEpoch,
+}
+
+impl Copied {
+    pub(crate) fn of(part: PartId, copy: &Snapshot) -> Self {
+        Self { part, epoch: copy.epoch }
+    }
 }
 
 impl Core {
@@ -128,13 +142,13 @@ impl Core {
         }
         let load = load_of(&accepted);
         for copy in &accepted {
-            self.staged.insert(copy.id, part);
+            self.staged.insert(copy.id, Copied::of(part, copy));
             if self.flawed(Flaw::SeenCountsStaged) {
                 self.seen.insert(copy.id, copy.epoch);
             }
         }
         let row = StagingRow { stage: self.ids.stage(), to, entities: accepted, refused };
-        self.record(RecordKind::Stage, vec![Write::Staging(part, Some(row))], out);
+        self.record(RecordKind::Stage, vec![Write::Staging(part, Some(Arc::new(row)))], out);
         self.staged_from.entry(part.source).or_default().add(load);
         let due = self.now + self.config.limits.phase;
         let backoff = Backoff::default();
@@ -158,13 +172,12 @@ impl Core {
             return failed("it was seen there at that epoch or a later one");
         }
         let Some(&other) = self.staged.get(&copy.id) else { return Ok(None) };
-        let staged = self.image.stagings.get(&other).into_iter().flat_map(|row| &row.entities);
-        if staged.clone().any(|staged| staged.id == copy.id && staged.epoch >= copy.epoch) {
+        if other.epoch >= copy.epoch {
             // What became of that other one? Its source should know by now.
-            self.ask_at(other, self.now);
+            self.ask_at(other.part, self.now);
             return failed("a copy of another move is staged there");
         }
-        Ok(Some(other))
+        Ok(Some(other.part))
     }
 
     /// COMMIT: activates exactly the list, if it names the staging that is here.
@@ -226,7 +239,8 @@ impl Core {
         let entities: Vec<_> = copies.iter().map(|copy| (copy.id, copy.epoch)).collect();
         self.activated.extend(entities.iter().copied());
         writes.push(Write::Staging(part, None));
-        writes.push(Write::Activation(part, Some(ActivationRow { stage: row.stage, entities })));
+        let outcome = ActivationRow { stage: row.stage, entities };
+        writes.push(Write::Activation(part, Some(Arc::new(outcome))));
         self.staging_over(part, &row);
         self.record(RecordKind::Activate, writes, out);
         out.effects.extend(attach.into_iter().map(Effect::Store));
@@ -243,17 +257,18 @@ impl Core {
     ) {
         let Some(before) = self.image.stagings.get(&part).cloned() else { return };
         self.staging_over(part, &before);
-        let mut row = before;
-        row.entities.retain(|copy| !goes(copy));
+        let stay = before.entities.iter().filter(|copy| !goes(copy));
+        let (entities, refused) = (stay.cloned().collect(), before.refused.clone());
+        let row = StagingRow { entities, refused, ..*before };
         if row.entities.is_empty() {
             self.record(RecordKind::Discard, vec![Write::Staging(part, None)], out);
             return;
         }
         let load = load_of(&row.entities);
         for copy in &row.entities {
-            self.staged.insert(copy.id, part);
+            self.staged.insert(copy.id, Copied::of(part, copy));
         }
-        self.record(RecordKind::Discard, vec![Write::Staging(part, Some(row))], out);
+        self.record(RecordKind::Discard, vec![Write::Staging(part, Some(Arc::new(row)))], out);
         self.staged_from.entry(part.source).or_default().add(load);
         self.doubting.insert(part, Doubting { load, backoff: Backoff::default(), due: None });
         self.ask_at(part, self.now);
@@ -261,7 +276,7 @@ impl Core {
 
     fn staging_over(&mut self, part: PartId, row: &StagingRow) {
         for copy in &row.entities {
-            if self.staged.get(&copy.id) == Some(&part) {
+            if self.staged.get(&copy.id).is_some_and(|copied| copied.part == part) {
                 self.staged.remove(&copy.id);
             }
         }
@@ -284,23 +299,19 @@ impl Core {
         }
     }
 
-    /// Asks the source of a staging about it and about all others that are due.
-    pub(crate) fn on_staging_timer(&mut self, part: PartId, out: &mut Step) {
-        let source = part.source;
-        let first = PartId { source, saga: SagaId::from_u128(0), part: 0 };
-        let last = PartId { source, saga: SagaId::from_u128(u128::MAX), part: u32::MAX };
-        let mut due = Vec::new();
-        let reachable = self.reaches(source);
-        for (&part, doubting) in self.doubting.range_mut(first..=last) {
-            if doubting.due.is_some_and(|at| at <= self.now) {
+    /// Asks the sources of stagings about those that are due.
+    pub(crate) fn ask_about(&mut self, due: BTreeMap<ProcessId, Vec<PartId>>, out: &mut Step) {
+        for (source, parts) in due {
+            let reachable = self.reaches(source);
+            for part in &parts {
+                let Some(doubting) = self.doubting.get_mut(part) else { continue };
                 let again = self.now + doubting.backoff.next();
                 doubting.due = reachable.then_some(again);
-                self.timers.set(Timer::Staging(part), doubting.due);
-                due.push(part);
+                self.timers.set(Timer::Staging(*part), doubting.due);
             }
-        }
-        for parts in due.chunks(DOUBTS_PER_MESSAGE) {
-            self.send(source, Message::Doubt { parts: parts.to_vec() }, None, out);
+            for parts in parts.chunks(DOUBTS_PER_MESSAGE) {
+                self.send(source, Message::Doubt { parts: parts.to_vec() }, None, out);
+            }
         }
     }
 

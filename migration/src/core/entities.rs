@@ -26,10 +26,7 @@ impl Core {
 
     /// True from PREPARE on (or from when the host's store was asked to freeze it).
     fn is_frozen(&self, id: EntityId) -> bool {
-        self.moving.get(&id).is_some_and(|part| {
-            self.image.parts.contains_key(part)
-                || self.flights.get(part).is_some_and(|flight| flight.freezing.is_some())
-        })
+        self.moving.get(&id).is_some_and(|hold| hold.frozen.is_some())
     }
 
     fn refusal(&self, id: EntityId, reason: Reason) -> EntityError {
@@ -121,8 +118,8 @@ impl Core {
         let Some(row) = self.image.entities.get(&id) else {
             return Err(self.refusal(id, Reason::UnknownEntity));
         };
-        if let Some(part) = self.moving.get(&id).filter(|_| self.is_frozen(id)) {
-            return Err(self.refusal(id, Reason::AlreadyMoving { to: self.goal_of(*part) }));
+        if let Some(hold) = self.moving.get(&id).filter(|hold| hold.frozen.is_some()) {
+            return Err(self.refusal(id, Reason::AlreadyMoving { to: self.goal_of(hold.part) }));
         }
         if let Some(&by) = self.claims.get(&row.bubble) {
             return Err(self.refusal(id, Reason::BubbleClaimed { by }));
@@ -214,12 +211,10 @@ impl Core {
             };
             let record = match row_first {
                 true => rows.next().map(|(id, row)| self.record_of(*id, row, Bytes::new())),
-                false => copies.next().and_then(|(id, part)| {
-                    let row = self.image.stagings.get(part)?;
-                    let copy = row.entities.iter().find(|copy| copy.id == *id)?;
-                    let status = EntityStatus::Staged;
-                    let (bubble, epoch) = (row.to, copy.epoch);
-                    Some(EntityRecord { id: *id, bubble, epoch, status, state: Bytes::new() })
+                false => copies.next().and_then(|(&id, copy)| {
+                    let bubble = self.image.stagings.get(&copy.part)?.to;
+                    let (epoch, status) = (copy.epoch, EntityStatus::Staged);
+                    Some(EntityRecord { id, bubble, epoch, status, state: Bytes::new() })
                 }),
             };
             let Some(record) = record.filter(|record| matches(filter, record.status)) else {
@@ -256,10 +251,11 @@ impl Core {
         if !self.image.bubbles.contains(&id) {
             return Err(Reason::UnknownBubble);
         }
-        let pinned = self.image.entities.values().any(|row| row.bubble == id)
-            || self.image.stagings.values().any(|row| row.to == id)
-            || self.image.parts.values().any(|p| p.to == id && p.phase == PartPhase::Prepared);
-        if pinned {
+        let here = self.census.residents(id);
+        let undecided =
+            |part| self.image.parts.get(part).filter(|p| p.phase == PartPhase::Prepared);
+        let goal = self.flights.keys().filter_map(undecided).any(|part| part.to == id);
+        if here.entities > 0 || here.stagings > 0 || goal {
             return Err(Reason::BubbleNotEmpty);
         }
         self.record(RecordKind::RetireBubble, vec![Write::Bubble(id, false)], out);

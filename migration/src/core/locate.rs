@@ -39,6 +39,7 @@ impl Core {
         for &process in &waiting {
             self.send(process, Message::Locate { query, entity: id }, None, out);
         }
+        self.asking.insert(call, query);
         self.queries.insert(query, Query { call, entity: id, best: known, waiting });
         self.timers.set(Timer::Call(call), Some(self.now + self.config.limits.phase));
         None
@@ -85,7 +86,7 @@ impl Core {
 
     /// Answers with the best that is known by now.
     pub(crate) fn query_over(&mut self, call: CallId, out: &mut Step) {
-        let number = self.queries.iter().find(|(_, query)| query.call == call).map(|(n, _)| *n);
+        let number = self.asking.remove(&call);
         if let Some(query) = number.and_then(|number| self.queries.remove(&number)) {
             out.effects.push(Effect::Reply(call, Reply::Located(query.best)));
         }

@@ -5,6 +5,7 @@
 //! what a replay of the records would give, and recovery is the constructor.
 
 mod accounts;
+mod census;
 mod decide;
 mod destination;
 mod entities;
@@ -33,8 +34,9 @@ pub use flaw::Flaw;
 pub use io::{CallId, Delivery, Effect, Input, Membership, Reply, Request, Step, StoreCall};
 
 use crate::{Audit, Image, Limits, Message, PartId, Record, RecordKind, Write};
-use accounts::Load;
-use destination::Doubting;
+use accounts::{Hold, Load};
+use census::Census;
+use destination::{Copied, Doubting};
 use flight::Flight;
 use ids::Ids;
 use locate::Query;
@@ -68,14 +70,15 @@ pub struct Core {
     closing: bool,
     /// Who waits for the end of the work under way.
     leaving: Option<CallId>,
-    /// Entities that a part of a saga claims: queued, frozen or on their way into PREPARE.
-    moving: BTreeMap<EntityId, PartId>,
+    /// Entities that a part of a saga has.
+    moving: BTreeMap<EntityId, Hold>,
+    census: Census,
     /// Open parts at the source.
     flights: BTreeMap<PartId, Flight>,
     sagas: BTreeMap<SagaId, Saga>,
     out: Load,
     /// Which staging holds an entity's staged copy.
-    staged: BTreeMap<EntityId, PartId>,
+    staged: BTreeMap<EntityId, Copied>,
     /// Open stagings.
     doubting: BTreeMap<PartId, Doubting>,
     /// What is staged, by its source.
@@ -86,7 +89,10 @@ pub struct Core {
     seen: BTreeMap<EntityId, OwnershipEpoch>,
     claims: BTreeMap<BubbleId, ProcessId>,
     held: VecDeque<(Peer, Term, Message)>,
+    held_bytes: usize,
     queries: BTreeMap<u64, Query>,
+    /// The query of a caller.
+    asking: BTreeMap<CallId, u64>,
     next_query: u64,
     waiters: BTreeMap<CallId, SagaId>,
     store_calls: BTreeSet<CallId>,
@@ -124,13 +130,15 @@ impl Core {
             }
             Input::Wake => {}
         }
+        let mut doubtful: BTreeMap<ProcessId, Vec<PartId>> = BTreeMap::new();
         while let Some(timer) = self.timers.pop(now) {
             match timer {
                 Timer::Part(part) => self.on_part_timer(part, out),
-                Timer::Staging(part) => self.on_staging_timer(part, out),
+                Timer::Staging(part) => doubtful.entry(part.source).or_default().push(part),
                 Timer::Call(call) => self.on_call_timer(call, out),
             }
         }
+        self.ask_about(doubtful, out);
         self.purge(out);
         self.end_if_left(out);
     }
@@ -162,6 +170,7 @@ impl Core {
     /// Changes rows, and notes the record of it.
     fn record(&mut self, kind: RecordKind, writes: Vec<Write>, out: &mut Step) {
         for write in &writes {
+            self.census.note(&self.image, write);
             self.image.apply(write);
         }
         out.records.push(Record { kind, writes });

@@ -1,8 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use lampyrid_wire::EntityId;
+
 use super::accounts::Load;
-use super::destination::{Doubting, load_of};
+use super::census::Census;
+use super::destination::{Copied, Doubting, load_of};
 use super::flight::{Backoff, Flight};
 use super::ids::Ids;
 use super::io::{Effect, Step, StoreCall};
@@ -22,11 +25,11 @@ impl Core {
             config,
             ids: Ids::new(config.seed),
             now,
-            image,
             view: None,
             closing: false,
             leaving: None,
             moving: BTreeMap::new(),
+            census: Census::of(&image),
             flights: BTreeMap::new(),
             sagas: BTreeMap::new(),
             out: Load::default(),
@@ -37,7 +40,9 @@ impl Core {
             seen: BTreeMap::new(),
             claims: BTreeMap::new(),
             held: VecDeque::new(),
+            held_bytes: 0,
             queries: BTreeMap::new(),
+            asking: BTreeMap::new(),
             next_query: 0,
             waiters: BTreeMap::new(),
             store_calls: BTreeSet::new(),
@@ -45,6 +50,7 @@ impl Core {
             kept_sagas: VecDeque::new(),
             kept_activations: VecDeque::new(),
             counts: Audit::default(),
+            image,
         };
         core.recover_destination();
         core.recover_source(out);
@@ -59,7 +65,8 @@ impl Core {
         }
         for (part, row) in &self.image.stagings {
             let load = load_of(&row.entities);
-            self.staged.extend(row.entities.iter().map(|copy| (copy.id, *part)));
+            let copies = row.entities.iter();
+            self.staged.extend(copies.map(|copy| (copy.id, Copied::of(*part, copy))));
             self.staged_from.entry(part.source).or_default().add(load);
             self.counts.replayed += row.entities.len() as u64;
             let doubting = Doubting { load, backoff: Backoff::default(), due: None };
@@ -79,7 +86,7 @@ impl Core {
                 queue: VecDeque::new(),
                 open: BTreeSet::new(),
                 finished: BTreeMap::new(),
-                waiters: Vec::new(),
+                waiters: BTreeSet::new(),
             };
             debug_assert!(!row.to.is_nil());
             self.sagas.insert(id, saga);
@@ -126,11 +133,13 @@ impl Core {
         let Some(row) = self.image.parts.get(&part).cloned() else { return };
         let Some((_, left)) = row.committed() else { return };
         let by_id_alone = self.flawed(Flaw::RedoByEntityAlone);
-        let stale = left.into_iter().filter(|id| {
-            let owned = self.image.entities.get(id).map(|owned| owned.epoch);
-            owned.is_some() && (by_id_alone || owned == row.epoch_of(*id))
-        });
-        let writes: Vec<Write> = stale.map(|id| Write::Entity(id, None)).collect();
+        let left: BTreeSet<EntityId> = left.into_iter().collect();
+        let stale =
+            row.entities.iter().filter(|entity| left.contains(&entity.id)).filter(|entity| {
+                let owned = self.image.entities.get(&entity.id);
+                owned.is_some_and(|owned| by_id_alone || owned.epoch == entity.epoch)
+            });
+        let writes: Vec<Write> = stale.map(|entity| Write::Entity(entity.id, None)).collect();
         if !writes.is_empty() {
             self.record(RecordKind::Commit, writes, out);
         }
@@ -146,6 +155,7 @@ impl Core {
             if row.destination == self.config.me {
                 continue;
             }
+            let left: BTreeSet<EntityId> = left.into_iter().collect();
             let gone = row.entities.iter().filter(|entity| left.contains(&entity.id));
             let calls = gone.map(|entity| StoreCall::Detach(entity.id, entity.epoch));
             out.effects.extend(calls.map(Effect::Store));

@@ -1,11 +1,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId, SagaId};
 use sha2::{Digest, Sha256};
 
 use super::Core;
-use super::accounts::Load;
+use super::accounts::{Hold, Load};
 use super::io::{CallId, Effect, Reply, Request, Step};
 use super::saga::{Queued, Saga};
 use super::timers::Timer;
@@ -108,7 +109,7 @@ impl Core {
             refused,
             key: request.idempotency_key.clone(),
         };
-        let mut writes = vec![Write::Saga(id, Some(row))];
+        let mut writes = vec![Write::Saga(id, Some(Arc::new(row)))];
         if let Some(key) = request.idempotency_key {
             writes.push(Write::Key(key, Some(KeyRow { hash, saga: id })));
         }
@@ -122,7 +123,7 @@ impl Core {
             queue,
             open: BTreeSet::new(),
             finished: BTreeMap::new(),
-            waiters: Vec::new(),
+            waiters: BTreeSet::new(),
         };
         let over = saga.is_over();
         self.sagas.insert(id, saga);
@@ -158,7 +159,7 @@ impl Core {
             }
             let verdict = match (self.image.entities.get(&id), self.moving.get(&id)) {
                 (None, _) => Err(Reason::UnknownEntity),
-                (Some(_), Some(part)) => Err(Reason::AlreadyMoving { to: self.goal_of(*part) }),
+                (Some(_), Some(hold)) => Err(Reason::AlreadyMoving { to: self.goal_of(hold.part) }),
                 (Some(row), None) => match expected {
                     Some(expected) if expected != row.epoch => {
                         Err(Reason::EpochMismatch { expected, found: row.epoch })
@@ -201,7 +202,7 @@ impl Core {
             }
             room = room.saturating_sub(bytes);
             if let Some(queued) = parts.back_mut() {
-                self.moving.insert(id, queued.part);
+                self.moving.insert(id, Hold { part: queued.part, frozen: None });
                 queued.entities.push((id, epoch));
                 queued.load.add(Load { entities: 1, bytes });
             }
@@ -214,7 +215,7 @@ impl Core {
         let waits = self.waiters.len() < WAITERS_MAX && until > self.now;
         match self.sagas.get_mut(&id).filter(|saga| waits && !saga.is_over()) {
             Some(saga) => {
-                saga.waiters.push(call);
+                saga.waiters.insert(call);
                 self.waiters.insert(call, id);
                 self.timers.set(Timer::Call(call), Some(until));
                 None
@@ -227,7 +228,7 @@ impl Core {
     pub(crate) fn on_call_timer(&mut self, call: CallId, out: &mut Step) {
         if let Some(id) = self.waiters.remove(&call) {
             if let Some(saga) = self.sagas.get_mut(&id) {
-                saga.waiters.retain(|waiter| *waiter != call);
+                saga.waiters.remove(&call);
             }
             out.effects.push(Effect::Reply(call, Reply::Report(self.report(id))));
         } else if self.leaving == Some(call) {

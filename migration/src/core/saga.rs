@@ -22,7 +22,7 @@ pub(crate) struct Saga {
     pub(crate) open: BTreeSet<PartId>,
     /// When each part was over.
     pub(crate) finished: BTreeMap<PartId, Duration>,
-    pub(crate) waiters: Vec<CallId>,
+    pub(crate) waiters: BTreeSet<CallId>,
 }
 
 /// A part that waits for its turn: its entities are not frozen yet.

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lampyrid_wire::{EntityId, ProcessId, SagaId};
@@ -48,7 +49,7 @@ impl Core {
             }
         }
         for (id, _) in &refused {
-            self.moving.remove(id);
+            self.let_go(*id);
         }
         self.counts.aborted += refused.len() as u64;
         self.flights.insert(part, Flight::new(queued.load, self.now));
@@ -58,10 +59,11 @@ impl Core {
         };
         if row.entities.is_empty() {
             let row = PartRow { phase: PartPhase::Aborted, ..row };
-            self.record(RecordKind::Abort, vec![Write::Part(part, Some(row))], out);
+            self.record(RecordKind::Abort, vec![Write::Part(part, Some(Arc::new(row)))], out);
             self.part_over(part, out);
         } else if self.config.host_store {
             for entity in &row.entities {
+                self.freeze(part, entity);
                 let call = StoreCall::Freeze(part, entity.id, entity.epoch);
                 out.effects.push(Effect::Store(call));
             }
@@ -113,6 +115,7 @@ impl Core {
         if !freezing.waiting.remove(&id) {
             return;
         }
+        let mut stays = false;
         // A store that never took the entity over cannot freeze it, but the journal has it.
         match state.map(Some).or_else(|error| held.map(Some).ok_or(error)) {
             Ok(Some(state)) => {
@@ -122,11 +125,15 @@ impl Core {
             Err(error) => {
                 freezing.row.entities.retain(|entity| entity.id != id);
                 freezing.row.refused.push((id, Reason::Refused(error)));
-                self.moving.remove(&id);
-                self.counts.aborted += 1;
+                stays = true;
             }
         }
-        if !freezing.waiting.is_empty() {
+        let waits = !freezing.waiting.is_empty();
+        if stays {
+            self.let_go(id);
+            self.counts.aborted += 1;
+        }
+        if waits {
             return;
         }
         let Some(done) = self.flights.get_mut(&part).and_then(|f| f.freezing.take()) else {
@@ -134,7 +141,7 @@ impl Core {
         };
         if done.row.entities.is_empty() {
             let row = PartRow { phase: PartPhase::Aborted, ..done.row };
-            self.record(RecordKind::Abort, vec![Write::Part(part, Some(row))], out);
+            self.record(RecordKind::Abort, vec![Write::Part(part, Some(Arc::new(row)))], out);
             self.part_over(part, out);
             self.pump(part.saga, out);
         } else {
@@ -161,7 +168,10 @@ impl Core {
                 writes.push(Write::Entity(*id, Some(entity)));
             }
         }
-        writes.push(Write::Part(part, Some(row)));
+        for entity in &row.entities {
+            self.freeze(part, entity);
+        }
+        writes.push(Write::Part(part, Some(Arc::new(row))));
         self.record(RecordKind::Prepare, writes, out);
         let now = self.now;
         if let Some(flight) = self.flights.get_mut(&part) {
@@ -190,12 +200,12 @@ impl Core {
             }
             let after = EntityRow { bubble: row.to, epoch, state };
             writes.push(Write::Entity(entity.id, Some(after)));
-            self.moving.remove(&entity.id);
+            self.let_go(entity.id);
         }
         self.counts.committed += row.entities.len() as u64;
         let entities = row.entities.iter().map(|entity| entity.id).collect();
         let phase = PartPhase::Ended { stage: self.ids.stage(), entities };
-        writes.push(Write::Part(part, Some(PartRow { phase, ..row })));
+        writes.push(Write::Part(part, Some(Arc::new(PartRow { phase, ..row }))));
         self.record(RecordKind::Local, writes, out);
         out.effects.extend(attach.into_iter().map(Effect::Store));
         self.part_over(part, out);

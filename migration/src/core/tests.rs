@@ -129,6 +129,7 @@ impl Bench {
             let mut step = Step::default();
             self.core.step(self.now, Input::Sent(part, self.delivery), &mut step);
         }
+        assert!(self.core.counts_hold());
     }
 
     fn give(&mut self, input: Input) {

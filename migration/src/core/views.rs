@@ -17,6 +17,7 @@ impl Core {
         self.abort_ended_by_view(out);
         if self.is_active() {
             self.resume(out);
+            self.held_bytes = 0;
             for (from, term, message) in std::mem::take(&mut self.held) {
                 self.on_received(from, term, message, out);
             }
@@ -37,7 +38,8 @@ impl Core {
         let me = self.config.me;
         for part in parts {
             let freezing = self.flights.get(&part).and_then(|flight| flight.freezing.as_ref());
-            let row = freezing.map(|f| &f.row).or_else(|| self.image.parts.get(&part));
+            let row =
+                freezing.map(|f| &f.row).or_else(|| self.image.parts.get(&part).map(|r| &**r));
             let Some(row) = row else { continue };
             let same = view.members.get(&row.destination) == Some(&row.destination_incarnation)
                 && view.members.get(&me) == Some(&row.source_incarnation);
@@ -110,8 +112,9 @@ impl Core {
 
     /// Keeps a message of a newer view until that view is here.
     fn hold(&mut self, from: Peer, term: Term, message: Message) {
-        let bytes: usize = self.held.iter().map(|(_, _, held)| held.state_bytes()).sum();
-        if self.held.len() < HELD_MESSAGES && bytes + message.state_bytes() <= HELD_BYTES {
+        let bytes = self.held_bytes + message.state_bytes();
+        if self.held.len() < HELD_MESSAGES && bytes <= HELD_BYTES {
+            self.held_bytes = bytes;
             self.held.push_back((from, term, message));
         }
     }
