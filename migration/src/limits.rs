@@ -70,7 +70,8 @@ pub(crate) const HELD_MESSAGES: usize = 256;
 /// Bytes of state in the messages that wait for a newer view.
 pub(crate) const HELD_BYTES: usize = 16 * 1024 * 1024;
 
-/// Outcomes and forwarding addresses kept at most; beyond it the oldest go before their time.
+/// Entities (and requests) whose outcomes and forwarding addresses are kept at most; beyond it the
+/// oldest go before their time.
 pub(crate) const RETAINED_MAX: usize = 200_000;
 
 /// Retained rows purged by one step at most, so that no step is long.

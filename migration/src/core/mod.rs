@@ -40,6 +40,7 @@ use destination::{Copied, Doubting};
 use flight::Flight;
 use ids::Ids;
 use locate::Query;
+use retention::Kept;
 use saga::Saga;
 use timers::{Timer, Timers};
 
@@ -97,8 +98,7 @@ pub struct Core {
     waiters: BTreeMap<CallId, SagaId>,
     store_calls: BTreeSet<CallId>,
     timers: Timers,
-    /// Requests that are over: their outcomes, keys, and where their entities went.
-    kept_sagas: VecDeque<(Duration, SagaId)>,
+    kept_sagas: Kept,
     /// Outcomes of parts whose destination this is.
     kept_activations: VecDeque<(Duration, PartId)>,
     counts: Audit,

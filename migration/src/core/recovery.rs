@@ -9,6 +9,7 @@ use super::destination::{Copied, Doubting, load_of};
 use super::flight::{Backoff, Flight};
 use super::ids::Ids;
 use super::io::{Effect, Step, StoreCall};
+use super::retention::Kept;
 use super::saga::Saga;
 use super::timers::Timers;
 use super::{Core, CoreConfig, Flaw};
@@ -47,7 +48,7 @@ impl Core {
             waiters: BTreeMap::new(),
             store_calls: BTreeSet::new(),
             timers: Timers::default(),
-            kept_sagas: VecDeque::new(),
+            kept_sagas: Kept::default(),
             kept_activations: VecDeque::new(),
             counts: Audit::default(),
             image,
@@ -98,7 +99,7 @@ impl Core {
         let over = self.sagas.iter().filter(|(_, saga)| saga.is_over()).map(|(id, _)| *id);
         let over: Vec<_> = over.collect();
         for id in over {
-            self.kept_sagas.push_back((self.now, id));
+            self.keep_saga(id);
         }
     }
 

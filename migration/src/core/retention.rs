@@ -1,4 +1,5 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use lampyrid_wire::{ProcessId, SagaId};
 
@@ -6,8 +7,34 @@ use super::Core;
 use super::io::Step;
 use super::saga::Saga;
 use crate::limits::{DOUBTS_PER_MESSAGE, PURGE_PER_STEP, RETAINED_MAX};
-use crate::row::parts_of;
-use crate::{Message, PartId, RecordKind, Write};
+use crate::row::{PartPhase, parts_of};
+use crate::{DoubtAnswer, Message, PartId, RecordKind, Write};
+
+/// Requests that are over, oldest first: their outcomes, keys, and where their entities went.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    sagas: VecDeque<(Duration, SagaId, usize)>,
+    /// Entities that those requests named, and one for each request.
+    weight: usize,
+}
+
+impl Kept {
+    pub(crate) fn push(&mut self, since: Duration, id: SagaId, entities: usize) {
+        self.weight += entities + 1;
+        self.sagas.push_back((since, id, entities));
+    }
+
+    /// The oldest, if its time is over or there are too many.
+    fn pop(&mut self, now: Duration, kept: Duration) -> Option<SagaId> {
+        let &(since, id, entities) = self.sagas.front()?;
+        if now < since + kept && self.weight <= RETAINED_MAX {
+            return None;
+        }
+        self.weight -= entities + 1;
+        self.sagas.pop_front();
+        Some(id)
+    }
+}
 
 impl Core {
     /// Forgets what has had its time. Runs only beside other work: an idle process needs no timer
@@ -15,29 +42,34 @@ impl Core {
     pub(crate) fn purge(&mut self, out: &mut Step) {
         let kept = self.config.limits.retention;
         let mut writes = Vec::new();
+        let mut tell: BTreeMap<ProcessId, Vec<PartId>> = BTreeMap::new();
         for _ in 0..PURGE_PER_STEP {
-            let Some(&(since, id)) = self.kept_sagas.front() else { break };
-            if self.now < since + kept && self.kept_sagas.len() <= RETAINED_MAX {
-                break;
-            }
-            self.kept_sagas.pop_front();
-            self.forget_saga(id, &mut writes);
+            let Some(id) = self.kept_sagas.pop(self.now, kept) else { break };
+            self.forget_saga(id, &mut writes, &mut tell);
         }
         // The outcome of a part is kept until its source has forgotten it.
         let mut ask: BTreeMap<ProcessId, Vec<PartId>> = BTreeMap::new();
         for _ in 0..PURGE_PER_STEP {
             let Some(&(since, part)) = self.kept_activations.front() else { break };
-            if self.now < since + kept {
+            let known = self.image.activations.contains_key(&part);
+            if known && self.now < since + kept {
                 break;
             }
             self.kept_activations.pop_front();
-            if self.image.activations.contains_key(&part) {
+            if known {
                 ask.entry(part.source).or_default().push(part);
                 self.kept_activations.push_back((self.now, part));
             }
         }
         if !writes.is_empty() {
             self.record(RecordKind::Purge, writes, out);
+        }
+        // Their destinations may forget them as well now. Should this be lost, they ask in time.
+        for (destination, parts) in tell {
+            for parts in parts.chunks(DOUBTS_PER_MESSAGE) {
+                let answers = parts.iter().map(|part| (*part, DoubtAnswer::Unknown)).collect();
+                self.send(destination, Message::DoubtAnswers { answers }, None, out);
+            }
         }
         for (source, parts) in ask {
             for parts in parts.chunks(DOUBTS_PER_MESSAGE) {
@@ -46,7 +78,18 @@ impl Core {
         }
     }
 
-    fn forget_saga(&mut self, id: SagaId, writes: &mut Vec<Write>) {
+    /// Keeps the outcome of a request that is over.
+    pub(crate) fn keep_saga(&mut self, id: SagaId) {
+        let entities = self.image.sagas.get(&id).map_or(0, |row| row.entities.len());
+        self.kept_sagas.push(self.now, id, entities);
+    }
+
+    fn forget_saga(
+        &mut self,
+        id: SagaId,
+        writes: &mut Vec<Write>,
+        tell: &mut BTreeMap<ProcessId, Vec<PartId>>,
+    ) {
         // One that was listed early, during recovery, is listed again when it is over.
         if !self.sagas.get(&id).is_some_and(Saga::is_over) {
             return;
@@ -62,6 +105,9 @@ impl Core {
                     writes.push(Write::Moved(entity.id, None));
                 }
             }
+            if matches!(row.phase, PartPhase::Ended { .. }) && row.destination != self.config.me {
+                tell.entry(row.destination).or_default().push(*part);
+            }
             writes.push(Write::Part(*part, None));
         }
         writes.push(Write::Saga(id, None));
@@ -74,5 +120,29 @@ impl Core {
             self.activated.remove(entity);
         }
         self.record(RecordKind::Purge, vec![Write::Activation(part, None)], out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lampyrid_wire::SagaId;
+
+    use super::Kept;
+    use crate::limits::RETAINED_MAX;
+
+    #[test]
+    fn beyond_the_bound_the_oldest_goes_before_its_time_and_entities_count() {
+        let (now, kept) = (Duration::from_secs(10), Duration::from_secs(300));
+        let mut list = Kept::default();
+        for n in 1..=3 {
+            list.push(now, SagaId::from_u128(n), RETAINED_MAX / 2 - 1);
+        }
+        assert_eq!(list.pop(now, kept), Some(SagaId::from_u128(1)));
+        assert_eq!(list.pop(now, kept), None);
+        assert_eq!(list.pop(now + kept, kept), Some(SagaId::from_u128(2)));
+        assert_eq!(list.pop(now + kept, kept), Some(SagaId::from_u128(3)));
+        assert_eq!((list.pop(now + kept, kept), list.weight), (None, 0));
     }
 }

@@ -60,7 +60,7 @@ impl Core {
             return;
         }
         let waiters = std::mem::take(&mut saga.waiters);
-        self.kept_sagas.push_back((self.now, id));
+        self.keep_saga(id);
         if waiters.is_empty() {
             return;
         }

@@ -459,7 +459,8 @@ fn an_outcome_is_kept_for_300_s_and_an_activation_until_its_source_forgot() {
     bench.pass(299_000);
     assert!(bench.core.image().moved.contains_key(&id));
     bench.pass(2_000);
-    assert_eq!(bench.sent, [Message::Doubt { parts: vec![theirs(1)] }]);
+    let told = Message::DoubtAnswers { answers: vec![(part, DoubtAnswer::Unknown)] };
+    assert_eq!(bench.sent, [told, Message::Doubt { parts: vec![theirs(1)] }]);
     assert_eq!(bench.doubts(part), DoubtAnswer::Unknown);
     assert!(!bench.core.image().moved.contains_key(&id));
     assert!(bench.core.image().activations.contains_key(&theirs(1)));

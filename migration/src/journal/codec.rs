@@ -12,7 +12,7 @@ const ROW_VERSION: u8 = 1;
 /// Version byte and checksum.
 const HEADER: usize = 5;
 
-/// All tables, in the order of their numbers.
+/// The tables of an image, in the order of their numbers.
 pub(crate) const TABLES: [&str; 8] = [
     "lampyrid_entities",
     "lampyrid_bubbles",
@@ -29,6 +29,13 @@ pub(crate) struct RawWrite {
     pub(crate) table: usize,
     pub(crate) key: Vec<u8>,
     pub(crate) value: Option<Vec<u8>>,
+}
+
+impl RawWrite {
+    /// What it weighs, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// Encodes a write.
@@ -71,17 +78,19 @@ fn checksum(table: usize, key: &[u8], body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c_append(sum, &[ROW_VERSION]), body)
 }
 
-/// Verifies a row and puts it into the image.
-pub(crate) fn decode_row(
-    image: &mut Image,
+/// An error that names a row of a table.
+pub(crate) fn record_error(table: &'static str, key: String, why: &str) -> JournalError {
+    JournalError::Record { table, key, why: why.to_owned() }
+}
+
+/// Verifies a row's version and checksum, and gives its body.
+pub(crate) fn check_value<'a>(
     table: usize,
     key: &[u8],
-    value: &[u8],
-) -> Result<(), JournalError> {
-    let bad = |why: &str| JournalError::Record {
-        table: TABLES.get(table).copied().unwrap_or("?"),
-        key: key_text(table, key),
-        why: why.to_owned(),
+    value: &'a [u8],
+) -> Result<&'a [u8], JournalError> {
+    let bad = |why: &str| {
+        record_error(TABLES.get(table).copied().unwrap_or("?"), key_text(table, key), why)
     };
     let (Some(&version), Some(sum), Some(body)) =
         (value.first(), value.get(1..HEADER), value.get(HEADER..))
@@ -94,21 +103,35 @@ pub(crate) fn decode_row(
     if sum != checksum(table, key, body).to_be_bytes() {
         return Err(bad("the checksum is wrong"));
     }
-    fn row<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
-        decode(body).map_err(|error| error.to_string())
+    Ok(body)
+}
+
+/// Verifies a row, or its removal if there is no value, and applies it to the image.
+pub(crate) fn decode_row(
+    image: &mut Image,
+    table: usize,
+    key: &[u8],
+    value: Option<&[u8]>,
+) -> Result<(), JournalError> {
+    let bad = |why: &str| {
+        record_error(TABLES.get(table).copied().unwrap_or("?"), key_text(table, key), why)
+    };
+    let body = value.map(|value| check_value(table, key, value)).transpose()?;
+    fn row<T: DeserializeOwned>(body: Option<&[u8]>) -> Result<Option<T>, String> {
+        body.map(|body| decode(body).map_err(|error| error.to_string())).transpose()
     }
     let id = |key: &[u8]| Uuid::from_slice(key).map_err(|error| error.to_string());
     let write = match table {
-        0 => id(key).and_then(|id| Ok(Write::Entity(EntityId(id), Some(row(body)?)))),
-        1 => id(key).and_then(|id| row(body).map(|()| Write::Bubble(BubbleId(id), true))),
-        2 => id(key).and_then(|id| Ok(Write::Saga(SagaId(id), Some(row(body)?)))),
-        3 => part_of(key).and_then(|id| Ok(Write::Part(id, Some(row(body)?)))),
-        4 => part_of(key).and_then(|id| Ok(Write::Staging(id, Some(row(body)?)))),
-        5 => part_of(key).and_then(|id| Ok(Write::Activation(id, Some(row(body)?)))),
-        6 => id(key).and_then(|id| Ok(Write::Moved(EntityId(id), Some(row(body)?)))),
+        0 => id(key).and_then(|id| Ok(Write::Entity(EntityId(id), row(body)?))),
+        1 => id(key).and_then(|id| Ok(Write::Bubble(BubbleId(id), row::<()>(body)?.is_some()))),
+        2 => id(key).and_then(|id| Ok(Write::Saga(SagaId(id), row(body)?))),
+        3 => part_of(key).and_then(|id| Ok(Write::Part(id, row(body)?))),
+        4 => part_of(key).and_then(|id| Ok(Write::Staging(id, row(body)?))),
+        5 => part_of(key).and_then(|id| Ok(Write::Activation(id, row(body)?))),
+        6 => id(key).and_then(|id| Ok(Write::Moved(EntityId(id), row(body)?))),
         7 => String::from_utf8(key.to_vec())
             .map_err(|error| error.to_string())
-            .and_then(|key| Ok(Write::Key(key, Some(row(body)?)))),
+            .and_then(|key| Ok(Write::Key(key, row(body)?))),
         _ => Err("there is no such table".to_owned()),
     };
     image.apply(&write.map_err(|why| bad(&why))?);

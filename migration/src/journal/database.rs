@@ -1,54 +1,119 @@
 use std::sync::Arc;
 
-use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError};
+use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError, TableHandle};
 
-use super::codec::{RawWrite, TABLES, decode_row, encode_write};
+use super::codec::{RawWrite, TABLES, decode_row, encode_write, record_error};
+use super::index::{CLEAN_FACTOR, DEAD_BYTES, Index};
+use super::log::{LOG, Tail, log_error, read_row};
 use super::{Journal, JournalError};
 use crate::{Image, Record};
 
-type Raw<'a> = TableDefinition<'a, &'static [u8], &'static [u8]>;
+const LOG_TABLE: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new(LOG);
 
 /// The journal in a redb database, which others may use as well (for other tables).
+///
+/// It is a log in one table, in the order of its positions, so a commit appends a few rows however
+/// many entities it is about. What newer writes have made dead is cleaned by the commits
+/// themselves, oldest first, in proportion to what they bring: there is no timer, no long pause,
+/// and the log stays within a small multiple of what is live (decision 18).
 #[derive(Debug)]
 pub struct Database {
     database: Arc<redb::Database>,
+    /// Known since the replay.
+    index: Option<Index>,
+    /// Bytes of the log that may be dead whatever it holds.
+    dead_bytes: u64,
 }
 
 impl Database {
     /// A journal in that database.
     #[must_use]
     pub fn new(database: Arc<redb::Database>) -> Self {
-        Self { database }
+        Self { database, index: None, dead_bytes: DEAD_BYTES }
+    }
+
+    /// Cleans a small log as well, for tests.
+    #[cfg(test)]
+    pub(crate) fn cleaning_from(self, dead_bytes: u64) -> Self {
+        Self { dead_bytes, ..self }
+    }
+
+    /// Bytes of the log, and those that are live.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        self.index.as_ref().map_or((0, 0), |index| (index.total_bytes(), index.live_bytes()))
+    }
+
+    /// The index, by a replay if there was none.
+    fn index(&mut self) -> Result<Index, JournalError> {
+        match self.index.take() {
+            Some(index) => Ok(index),
+            None => Ok(read_all(&*self.database)?.1),
+        }
     }
 }
 
 impl Journal for Database {
     fn replay(&mut self) -> Result<Image, JournalError> {
-        read_all(&*self.database)
+        let (image, index) = read_all(&*self.database)?;
+        self.index = Some(index);
+        Ok(image)
     }
 
     fn commit(&mut self, transactions: &[Vec<Record>]) -> Result<(), JournalError> {
-        let mut tables: [Vec<RawWrite>; TABLES.len()] = Default::default();
-        for write in transactions.iter().flatten().flat_map(|record| &record.writes) {
-            let raw = encode_write(write)?;
-            if let Some(writes) = tables.get_mut(raw.table) {
-                writes.push(raw);
-            }
-        }
+        let records = transactions.iter().flatten();
+        let writes: Vec<RawWrite> = records
+            .flat_map(|record| &record.writes)
+            .map(encode_write)
+            .collect::<Result<_, _>>()?;
+        // Taken: after an error it is not known what the log holds.
+        let mut index = self.index()?;
         let transaction = begin_durable(&self.database).map_err(store)?;
-        for (name, writes) in TABLES.iter().zip(&tables).filter(|(_, writes)| !writes.is_empty()) {
-            let mut table = transaction.open_table(Raw::new(name)).map_err(store)?;
-            for write in writes {
-                match &write.value {
-                    Some(value) => {
-                        table.insert(write.key.as_slice(), value.as_slice()).map_err(store)?
-                    }
-                    None => table.remove(write.key.as_slice()).map_err(store)?,
-                };
+        let mut log = transaction.open_table(LOG_TABLE).map_err(store)?;
+        let mut tail = Tail::at(index.next());
+        let brought: usize = writes.iter().map(RawWrite::bytes).sum();
+        let budget = CLEAN_FACTOR * brought as u64;
+        clean(&mut log, &mut index, &mut tail, budget, self.dead_bytes)?;
+        for write in &writes {
+            let place = tail.push_raw(write)?;
+            index.wrote(write.table, &write.key, write.value.is_some(), place);
+        }
+        for (position, row) in tail.finish(index.oldest()) {
+            log.insert(position, row.as_slice()).map_err(store)?;
+            index.appended(row.len());
+        }
+        drop(log);
+        transaction.commit().map_err(store)?;
+        self.index = Some(index);
+        Ok(())
+    }
+}
+
+/// Removes the oldest rows of the log while too much of it is dead, up to about `budget` bytes,
+/// and appends again what of them is live.
+fn clean(
+    log: &mut redb::Table<'_, u64, &'static [u8]>,
+    index: &mut Index,
+    tail: &mut Tail,
+    mut budget: u64,
+    dead_bytes: u64,
+) -> Result<(), JournalError> {
+    let end = index.next();
+    while budget > 0 && index.oldest() < end && index.wants_cleaning(dead_bytes) {
+        let position = index.oldest();
+        let row = log.remove(position).map_err(store)?;
+        let row = row.ok_or_else(|| log_error(position, "the row is missing"))?;
+        let row = row.value();
+        for write in read_row(position, row)?.1 {
+            if index.is_live(position, &write) {
+                let place = tail.push(write.table, write.key, write.value)?;
+                index.wrote(write.table, write.key, true, place);
             }
         }
-        transaction.commit().map_err(store)
+        index.removed_oldest(row.len());
+        budget = budget.saturating_sub(row.len() as u64);
     }
+    Ok(())
 }
 
 /// Begins a write of which a killed process leaves either all or nothing, and never less than what
@@ -67,25 +132,49 @@ pub fn begin_durable(
 }
 
 /// Reads and verifies every row.
-pub(crate) fn read_all(database: &impl ReadableDatabase) -> Result<Image, JournalError> {
-    let mut image = Image::default();
+pub(crate) fn read_all(database: &impl ReadableDatabase) -> Result<(Image, Index), JournalError> {
+    let unreadable = |error: &dyn std::error::Error| {
+        record_error(LOG, "(unreadable)".to_owned(), &error.to_string())
+    };
     let transaction = database.begin_read().map_err(store)?;
-    for (number, name) in TABLES.iter().enumerate() {
-        let table = match transaction.open_table(Raw::new(name)) {
-            Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => continue,
-            Err(error) => return Err(in_table(name, &error)),
-        };
-        for row in table.iter().map_err(|error| in_table(name, &error))? {
-            let (key, value) = row.map_err(|error| in_table(name, &error))?;
-            decode_row(&mut image, number, key.value(), value.value())?;
+    for table in transaction.list_tables().map_err(|error| unreadable(&error))? {
+        if let Some(name) = TABLES.iter().find(|name| **name == table.name()) {
+            let why = "written by a journal of version 1, which this version does not read";
+            return Err(record_error(name, "(all)".to_owned(), why));
         }
     }
-    Ok(image)
-}
-
-fn in_table(table: &'static str, error: &dyn std::error::Error) -> JournalError {
-    JournalError::Record { table, key: "(unreadable)".to_owned(), why: error.to_string() }
+    let mut image = Image::default();
+    let log = match transaction.open_table(LOG_TABLE) {
+        Ok(log) => log,
+        Err(TableError::TableDoesNotExist(_)) => return Ok((image, Index::starting_at(0))),
+        Err(error) => return Err(unreadable(&error)),
+    };
+    let mut rows = log.iter().map_err(|error| unreadable(&error))?.peekable();
+    let first = match rows.peek() {
+        Some(Ok((position, _))) => position.value(),
+        _ => 0,
+    };
+    let mut index = Index::starting_at(first);
+    let mut oldest = first;
+    for row in rows {
+        let (position, row) = row.map_err(|error| unreadable(&error))?;
+        let (position, row) = (position.value(), row.value());
+        if position != index.next() {
+            return Err(log_error(index.next(), "the row is missing"));
+        }
+        let (had, writes) = read_row(position, row)?;
+        oldest = had;
+        for write in writes {
+            decode_row(&mut image, write.table, write.key, write.value)?;
+            let place = super::log::Place { position, offset: write.offset, bytes: write.bytes };
+            index.wrote(write.table, write.key, write.value.is_some(), place);
+        }
+        index.appended(row.len());
+    }
+    if oldest != first {
+        return Err(log_error(oldest, "the row is missing"));
+    }
+    Ok((image, index))
 }
 
 fn store(error: impl std::error::Error) -> JournalError {

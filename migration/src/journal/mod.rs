@@ -2,6 +2,8 @@
 
 mod codec;
 mod database;
+mod index;
+mod log;
 mod memory;
 mod open;
 mod overlay;

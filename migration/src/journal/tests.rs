@@ -187,7 +187,7 @@ fn a_row_under_another_key_or_version_is_noticed() {
     let raw = super::codec::encode_write(&record.writes[0]).unwrap();
     let mut value = raw.value.unwrap();
     let decode = |image: &mut Image, key: &[u8], value: &[u8]| {
-        super::codec::decode_row(image, 0, key, value)
+        super::codec::decode_row(image, 0, key, Some(value))
     };
     decode(&mut image, &raw.key, &value).unwrap();
     assert_eq!(image.entities.len(), 1);
@@ -196,4 +196,92 @@ fn a_row_under_another_key_or_version_is_noticed() {
     value[0] = 9;
     assert!(matches!(decode(&mut image, &raw.key, &value), Err(JournalError::Record { .. })));
     assert!(matches!(decode(&mut image, &raw.key, &[1, 2]), Err(JournalError::Record { .. })));
+}
+
+/// A history of puts and removals from a seed, with small states and large ones.
+fn history(seed: u64, steps: usize) -> Vec<Vec<Record>> {
+    let mut state = seed | 1;
+    let mut draw = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    };
+    let one = |draw: &mut dyn FnMut(u64) -> u64| {
+        let n = u128::from(draw(60));
+        match draw(4) {
+            0 => {
+                let writes = vec![Write::Entity(EntityId::from_u128(n), None)];
+                Record { kind: RecordKind::Delete, writes }
+            }
+            _ => {
+                let length = if draw(50) == 0 { 150_000 } else { draw(600) as usize };
+                put(n, &vec![draw(256) as u8; length])
+            }
+        }
+    };
+    (0..steps).map(|_| (0..1 + draw(4)).map(|_| one(&mut draw)).collect()).collect()
+}
+
+#[test]
+fn a_cleaned_log_replays_to_the_same_rows_and_stays_small() {
+    const SLACK: u64 = 20_000;
+    for seed in 1..=6 {
+        let memory = redb::backends::InMemoryBackend::new();
+        let database = redb::Database::builder().create_with_backend(memory).unwrap();
+        let database = std::sync::Arc::new(database);
+        let open = || Database::new(database.clone()).cleaning_from(SLACK);
+        let mut journal = open();
+        let mut expected = Image::default();
+        let mut largest = 0;
+        for (step, transaction) in history(seed, 1_500).into_iter().enumerate() {
+            for write in transaction.iter().flat_map(|record| &record.writes) {
+                expected.apply(write);
+            }
+            journal.commit(&[transaction]).unwrap();
+            let (total, live) = journal.bytes();
+            largest = largest.max(live);
+            assert!(
+                total <= 3 * largest + 2 * SLACK + 400_000,
+                "seed {seed}, step {step}: {total} bytes of log for {live} live ones"
+            );
+            if step % 100 == 99 {
+                journal = open();
+                assert_eq!(journal.replay().unwrap(), expected, "seed {seed}, step {step}");
+                assert_eq!(journal.bytes(), (total, live), "seed {seed}, step {step}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_row_missing_from_the_log_is_a_typed_error() {
+    let table = redb::TableDefinition::<u64, &[u8]>::new("lampyrid_log");
+    for missing in [0, 7, 20] {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("store.redb");
+        fill(&path);
+        let database = redb::Database::open(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        assert!(transaction.open_table(table).unwrap().remove(missing).unwrap().is_some());
+        transaction.commit().unwrap();
+        drop(database);
+        let error = open_database(&path).unwrap_err();
+        let OpenError::Record { table, key, .. } = error else { panic!("{error}") };
+        assert_eq!((table, key), ("lampyrid_log", missing.to_string()));
+    }
+}
+
+#[test]
+fn rows_of_an_older_form_are_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    let database = open_database(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    let table = redb::TableDefinition::<&[u8], &[u8]>::new("lampyrid_parts");
+    transaction.open_table(table).unwrap().insert(&b"key"[..], &b"row"[..]).unwrap();
+    transaction.commit().unwrap();
+    drop(database);
+    let error = open_database(&path).unwrap_err();
+    assert!(error.to_string().contains("version 1"), "{error}");
 }
