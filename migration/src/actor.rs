@@ -11,11 +11,12 @@ use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use crate::hook_runner::HookRunner;
 use crate::journal::{Report, Writer};
 use crate::{
     BatchError, CallId, Core, CoreConfig, Delivery, Effect, EntityError, Flaw, Input, JournalError,
-    JournalSource, Limits, Membership, Message, MigrationCounters, Reason, Reply, Request, Step,
-    Storage, StoreCall, fault,
+    JournalSource, Limits, Membership, Message, MigrationCounters, MoveHooks, Reason, Reply,
+    Request, Step, Storage, StoreCall, fault,
 };
 
 /// Steps whose effects may wait for a sync at once; beyond it callers are refused.
@@ -35,6 +36,8 @@ pub struct MigrationArguments {
     pub journal: JournalSource,
     /// Where the states of active entities are.
     pub storage: Storage,
+    /// What the host has a say in, if it wants to.
+    pub hooks: Option<Arc<dyn MoveHooks>>,
     /// What may be under way at once.
     pub limits: Limits,
     /// Where the running actor is found.
@@ -69,7 +72,7 @@ pub enum MigrationMessage {
     BubbleReleased(BubbleId),
     /// Everything up to that transaction is durable, or the journal failed.
     Journal(Result<u64, JournalError>),
-    /// The host's store answered.
+    /// The host's hook or store answered.
     Stored(Input),
     /// The timer rang.
     Wake,
@@ -112,6 +115,7 @@ pub struct MigrationState {
     core: Core,
     writer: Writer,
     store: Option<Sender<StoreCall>>,
+    hooks: Option<HookRunner>,
     /// Numbers of transactions: handed to the writer, and durable.
     appended: u64,
     durable: u64,
@@ -157,8 +161,14 @@ impl Actor for MigrationActor {
             limits: arguments.limits,
             seed: seed(),
             host_store: store.is_some(),
+            hooks: arguments.hooks.is_some(),
             flaw: None::<Flaw>,
         };
+        let hooks = arguments.hooks.clone().map(|hooks| {
+            let (clock, counters) = (&arguments.clock, &arguments.counters);
+            let limit = arguments.limits.hook_limit;
+            HookRunner::start(hooks, Arc::clone(clock), limit, Arc::clone(counters))
+        });
         let mut step = Step::default();
         let core = Core::recover(config, image, arguments.clock.now(), &mut step);
         let mut state = MigrationState {
@@ -166,6 +176,7 @@ impl Actor for MigrationActor {
             core,
             writer,
             store,
+            hooks,
             appended: 0,
             durable: 0,
             waiting: VecDeque::new(),
@@ -292,6 +303,21 @@ impl MigrationState {
                     store
                         .send(call)
                         .map_err(|_| MigrationFault::StoreThread("it has stopped".to_owned()))?;
+                }
+            }
+            Effect::AskHook(call, planned) => {
+                if let Some(hooks) = &self.hooks {
+                    let myself = self.myself.clone();
+                    hooks.ask(planned, move |answer| {
+                        // A successor knows nothing of the question.
+                        let answered = Input::HookAnswered(call, answer);
+                        let _ = myself.cast(MigrationMessage::Stored(answered));
+                    });
+                }
+            }
+            Effect::Moved(moved) => {
+                if let Some(hooks) = &self.hooks {
+                    hooks.tell(moved);
                 }
             }
             Effect::Measured(phase, took) => self.arguments.counters.phase(phase).record(took),

@@ -126,6 +126,7 @@ async fn start(
         view: view.clone(),
         journal,
         storage,
+        hooks: None,
         limits: Limits::default(),
         slot: slot.clone(),
         on_stale: Arc::new(|_, _| {}),

@@ -123,6 +123,12 @@ pub enum Reason {
     /// A hook vetoed.
     #[error("the move was refused: {0}")]
     Refused(String),
+    /// The hook that is asked first gave no answer in time.
+    #[error("the move was refused: its hook gave no answer in time")]
+    HookTimedOut,
+    /// The hook that is asked first panicked.
+    #[error("the move was refused: its hook failed")]
+    HookFailed,
     /// The destination could not stage the copy.
     #[error("the destination could not stage the entity: {0}")]
     StagingFailed(String),
@@ -173,7 +179,7 @@ impl Reason {
             Self::NotHosted => "not_hosted",
             Self::EpochMismatch { .. } => "epoch_mismatch",
             Self::Unreachable => "unreachable",
-            Self::Refused(_) => "refused",
+            Self::Refused(_) | Self::HookTimedOut | Self::HookFailed => "refused",
             Self::StagingFailed(_) => "staging_failed",
             Self::Timeout(_) => "timeout",
             Self::Isolated => "isolated",

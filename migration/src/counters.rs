@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::Phase;
+use crate::{Hook, HookFigures, Phase};
 
 /// Upper bounds of the latency buckets, in microseconds; one more bucket holds what is above.
 pub const LATENCY_BOUNDS_MICROS: [u64; 14] = [
@@ -38,6 +38,19 @@ impl LatencyHistogram {
         self.buckets().iter().sum()
     }
 
+    /// The bound of the bucket that holds the percentile; `None` above all bounds and without any.
+    #[must_use]
+    pub fn percentile(&self, percent: u64) -> Option<Duration> {
+        let rank = (self.count() * percent).div_ceil(100).max(1);
+        let mut below = 0;
+        let found = self.buckets().iter().position(|count| {
+            below += count;
+            below >= rank
+        });
+        let bound = found.and_then(|bucket| LATENCY_BOUNDS_MICROS.get(bucket));
+        bound.copied().map(Duration::from_micros)
+    }
+
     /// Their sum.
     #[must_use]
     pub fn sum(&self) -> Duration {
@@ -59,7 +72,9 @@ pub struct MigrationCounters {
     pub(crate) transactions: AtomicU64,
     pub(crate) records: AtomicU64,
     pub(crate) lost_copies: AtomicU64,
+    pub(crate) hooks_left_out: AtomicU64,
     pub(crate) phases: [LatencyHistogram; 3],
+    pub(crate) hooks: [HookFigures; 2],
 }
 
 macro_rules! counters {
@@ -97,6 +112,8 @@ counters! {
     records
     /// Decided moves whose destination does not know the staged copy: a person has to look.
     lost_copies
+    /// Calls of `post_migrate` that were left out because too many waited.
+    hooks_left_out
 }
 
 impl MigrationCounters {
@@ -104,6 +121,12 @@ impl MigrationCounters {
     #[must_use]
     pub fn phase(&self, phase: Phase) -> &LatencyHistogram {
         &self.phases[phase as usize]
+    }
+
+    /// How the calls of a hook went.
+    #[must_use]
+    pub fn hook(&self, hook: Hook) -> &HookFigures {
+        &self.hooks[hook as usize]
     }
 
     pub(crate) fn add(counter: &AtomicU64, n: usize) {

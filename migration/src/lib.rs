@@ -11,9 +11,13 @@ mod core;
 mod counters;
 mod fault;
 mod handle;
+mod hook_figures;
+mod hook_runner;
+mod hooks;
 mod journal;
 mod limits;
 mod message;
+pub mod pace;
 mod record;
 mod row;
 mod store;
@@ -30,18 +34,21 @@ pub use api::{
     SagaState, StatusFilter,
 };
 pub use core::{
-    CallId, Core, CoreConfig, Delivery, Effect, Flaw, Input, Membership, Reply, Request, Step,
-    StoreCall,
+    CallId, Core, CoreConfig, Delivery, Effect, Flaw, HookAnswer, HookCall, Input, Membership,
+    Reply, Request, Step, StoreCall,
 };
 pub use counters::{LATENCY_BOUNDS_MICROS, LatencyHistogram, MigrationCounters};
 pub use fault::FAULT_POINTS;
 pub use handle::{Directory, MigrationHandle};
+pub use hook_figures::{Hook, HookFigures, HookOutcome};
+pub use hooks::{Move, MoveHooks, Veto};
 pub use journal::{
     Database, Journal, JournalError, JournalSource, MemoryJournal, OpenError, begin_durable,
     open_database,
 };
 pub use limits::Limits;
-pub use message::{DoubtAnswer, Message, PartId, Snapshot};
+pub use message::{Attempt, DoubtAnswer, Message, PartId, Snapshot};
+pub use pace::TimeLimits;
 pub use record::{Image, Record, RecordKind, Write};
 pub use row::{
     ActivationRow, EntityRow, KeyRow, PartEntity, PartPhase, PartRow, SagaRow, StagingRow,

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use crate::TimeLimits;
+
 /// What may be under way at once and how long it may take. Reaching a limit is
 /// [`crate::Reason::Overloaded`] with its name, or [`crate::Reason::Timeout`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,12 +17,24 @@ pub struct Limits {
     /// Entities that may be staged at once; those of departed sources are counted apart, so that
     /// two full processes cannot refuse each other for ever.
     pub in_entities: usize,
+    /// A destination may have at most this many times as much on its way to it as is left free for
+    /// all others, entities and bytes each: so one that takes nothing never uses up all there is.
+    /// `usize::MAX` for no such limit. (Dynamic thresholds, after Choudhury and Hahne, 1998.)
+    pub out_share: usize,
     /// Bytes that may be staged at once; those of departed sources are counted apart.
     pub in_bytes: usize,
-    /// How long one phase of a move may take, from the moment its message was sent.
+    /// How the limits of a peer's phases follow its round trips.
+    pub time_limits: TimeLimits,
+    /// How long one phase of a move may take, from the moment its message was sent, as long as too
+    /// little is known of the peer; and how long a session with it is waited for.
     pub phase: Duration,
-    /// How long a whole part of a saga may take before it was decided.
+    /// How long a whole part of a saga may take before it was decided; three times the limit of a
+    /// phase, if that is more.
     pub saga: Duration,
+    /// How long one call of a hook may take; it is cut off then.
+    pub hook_limit: Duration,
+    /// Calls of `pre_migrate` at once; each is about 512 entities of one request at most.
+    pub hook_calls: usize,
     /// How long outcomes, forwarding addresses and idempotency keys are kept, at least.
     pub retention: Duration,
 }
@@ -34,8 +48,12 @@ impl Default for Limits {
             out_bytes: 256 * 1024 * 1024,
             in_entities: 16_384,
             in_bytes: 256 * 1024 * 1024,
+            out_share: 3,
+            time_limits: TimeLimits::Adaptive,
             phase: Duration::from_secs(1),
             saga: Duration::from_secs(3),
+            hook_limit: Duration::from_millis(100),
+            hook_calls: 256,
             retention: Duration::from_secs(300),
         }
     }
@@ -48,12 +66,24 @@ pub(crate) const PART_BYTES: usize = 60 * 1024;
 /// Entities of one part, whatever their size.
 pub(crate) const PART_ENTITIES: usize = 512;
 
-/// Parts of one saga that may be between PREPARE and END at once.
-pub(crate) const PART_WINDOW: usize = 8;
+/// Entities that the host's hook is asked about in one call.
+pub(crate) const HOOK_ENTITIES: usize = 512;
 
-/// Bytes of state after which no further part of one saga is prepared: freezing more than a peer's
-/// window takes at once only makes it wait frozen. One part of any size always goes.
-pub(crate) const PART_WINDOW_BYTES: usize = 512 * 1024;
+/// Parts that may be between PREPARE and END at once towards one destination, whatever their sagas.
+/// Each has one frame on its way at most; with as many answers to the peer's own parts, and what
+/// the peer has dealt with but not given back yet, that is less than the links' window of 256.
+pub(crate) const WINDOW_PARTS: usize = 64;
+
+/// Entities after which no further part is prepared towards one destination.
+pub(crate) const WINDOW_ENTITIES: usize = 8 * PART_ENTITIES;
+
+/// Bytes of state after which no further part is prepared towards one destination, half of the
+/// links' window: freezing more than goes out at once only makes it wait frozen. One part of any
+/// size always goes.
+pub(crate) const WINDOW_BYTES: usize = 512 * 1024;
+
+/// Unanswered attempts of one part whose times are remembered.
+pub(crate) const ATTEMPTS_MAX: usize = 8;
 
 /// Wait before trying again to send what found the peer's window full.
 pub(crate) const WINDOW_RETRY: Duration = Duration::from_millis(20);

@@ -17,10 +17,26 @@ pub struct PartId {
     pub part: u32,
 }
 
+impl PartId {
+    /// No other comes before it.
+    pub(crate) const MIN: Self =
+        Self { source: ProcessId::from_u128(0), saga: SagaId::from_u128(0), part: 0 };
+}
+
 impl std::fmt::Display for PartId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.saga, self.part)
     }
+}
+
+/// One sending of a message that wants an answer; the answer names it, so that a round trip is
+/// measured even where the message was repeated, or the answer is late.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Attempt {
+    /// The part it is about.
+    pub part: PartId,
+    /// Its number among those of the part, from 0 (from any number after a restart).
+    pub number: u32,
 }
 
 /// An entity's copy as it travels.
@@ -58,6 +74,8 @@ pub enum Message {
     Stage {
         /// The part.
         part: PartId,
+        /// The number of this attempt.
+        attempt: u32,
         /// The bubble they go to.
         to: BubbleId,
         /// The copies.
@@ -67,6 +85,8 @@ pub enum Message {
     Staged {
         /// The part.
         part: PartId,
+        /// The attempt that this answers.
+        attempt: u32,
         /// The staging that holds the accepted ones; `None` if there are none.
         stage: Option<StageId>,
         /// Those that were staged.
@@ -78,6 +98,8 @@ pub enum Message {
     Commit {
         /// The part.
         part: PartId,
+        /// The number of this attempt.
+        attempt: u32,
         /// The staging this answers.
         stage: StageId,
         /// Exactly those that move; the rest of the staging is to be discarded.
@@ -87,6 +109,8 @@ pub enum Message {
     Activated {
         /// The part.
         part: PartId,
+        /// The attempt that this answers; `None` if it was not a COMMIT that said it is decided.
+        attempt: Option<u32>,
         /// The staging that was activated.
         stage: StageId,
     },
@@ -151,6 +175,21 @@ impl Message {
             Self::Stage { entities, .. } => entities.iter().map(|copy| copy.state.len()).sum(),
             _ => 0,
         }
+    }
+
+    /// The same without the number of its attempt, which serves measuring alone: what models and
+    /// tests compare.
+    #[cfg(any(test, feature = "testkit"))]
+    #[must_use]
+    pub fn unnumbered(mut self) -> Self {
+        match &mut self {
+            Self::Stage { attempt, .. }
+            | Self::Staged { attempt, .. }
+            | Self::Commit { attempt, .. } => *attempt = 0,
+            Self::Activated { attempt, .. } => *attempt = None,
+            _ => {}
+        }
+        self
     }
 
     /// Its name in logs and fault points.

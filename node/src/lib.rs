@@ -18,18 +18,21 @@ mod supervision;
 #[cfg(feature = "cli")]
 pub mod workload;
 
+/// For the implementation of [`MoveHooks`].
+pub use async_trait::async_trait;
 pub use lampyrid_membership::{
     Isolated, Ring, Status, StopReason, View, ViewChange, ViewEvent, ViewHandle, ViewState,
 };
 pub use lampyrid_migration::{
     Audit, BatchError, EntityError, EntityPage, EntityRecord, EntityStatus, EntityStore, Expected,
-    FAULT_POINTS, MemoryStore, MigrateRequest, MigrationHandle, MovedTo, NewEntities, OpenError,
-    Outcome, Phase, Reason, SagaEntity, SagaReport, SagaState, StatusFilter, StoreError,
+    FAULT_POINTS, Hook, HookFigures, HookOutcome, Limits, MemoryStore, MigrateRequest,
+    MigrationCounters, MigrationHandle, Move, MoveHooks, MovedTo, NewEntities, OpenError, Outcome,
+    Phase, Reason, SagaEntity, SagaReport, SagaState, StatusFilter, StoreError, TimeLimits, Veto,
 };
 pub use lampyrid_registry::{RegistryError, RegistryHandle, TopologySnapshot};
 pub use lampyrid_wire::{
     BubbleId, ClusterId, EntityId, Epoch, Incarnation, Member, OwnershipEpoch, ProcessId, SagaId,
     Term, ViewId,
 };
-pub use node::{BubbleError, Fatal, Node, NotReady, StartError};
+pub use node::{BubbleError, Fatal, Node, NodeBuilder, NotReady, StartError};
 pub use storage::StorageError;

@@ -3,6 +3,7 @@
 #[cfg(feature = "cli")]
 mod backend;
 mod boot;
+mod builder;
 mod end;
 mod memory;
 #[cfg(feature = "cli")]
@@ -19,11 +20,12 @@ use std::time::Duration;
 use lampyrid_membership::{
     MembershipMessage, MembershipPort, Status, Subscriber, ViewHandle, limits::LEAVE_LIMIT,
 };
-use lampyrid_migration::{EntityStore, HostStore, MigrationHandle, Storage as StateStorage};
+use lampyrid_migration::{EntityStore, MigrationHandle};
 use lampyrid_registry::RegistryHandle;
 use lampyrid_wire::{BubbleId, Clock, Member};
 
 pub use self::boot::StartError;
+pub use self::builder::NodeBuilder;
 use self::end::End;
 pub use self::end::Fatal;
 use self::tree::Tree;
@@ -89,7 +91,7 @@ impl Node {
     /// # Errors
     /// [`StartError`]; nothing is left running.
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
-        boot::start(config, StateStorage::Durable).await
+        Self::builder(config).start().await
     }
 
     /// The same with the host's own store of states; ownership stays with the journal.
@@ -100,7 +102,12 @@ impl Node {
         config: NodeConfig,
         store: Arc<dyn EntityStore>,
     ) -> Result<Self, StartError> {
-        boot::start(config, StateStorage::Host(HostStore::new(store))).await
+        Self::builder(config).store(store).start().await
+    }
+
+    /// A process that is to start with more than its configuration: a host's store, hooks, limits.
+    pub fn builder(config: NodeConfig) -> NodeBuilder {
+        NodeBuilder::new(config)
     }
 
     /// This process as it is or wants to be listed.

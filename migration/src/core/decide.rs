@@ -8,23 +8,28 @@ use super::io::{Effect, Step, StoreCall};
 use super::saga::Queued;
 use super::timers::Timer;
 use crate::row::{PartEntity, PartPhase, PartRow};
-use crate::{Message, MovedTo, PartId, Phase, Reason, RecordKind, Snapshot, Write};
+use crate::{Attempt, Message, Move, MovedTo, PartId, Phase, Reason, RecordKind, Snapshot, Write};
 
 impl Core {
     /// The destination staged some, or none: decide.
     pub(crate) fn on_staged(
         &mut self,
         from: ProcessId,
-        part: PartId,
+        attempt: Attempt,
         stage: Option<StageId>,
         accepted: &[EntityId],
         refused: Vec<(EntityId, Reason)>,
         out: &mut Step,
     ) {
-        let Some(row) = self.image.parts.get(&part) else { return };
-        if row.phase != PartPhase::Prepared || row.destination != from {
+        let part = attempt.part;
+        let awaited =
+            |row: &&Arc<PartRow>| row.phase == PartPhase::Prepared && row.destination == from;
+        if self.image.parts.get(&part).filter(awaited).is_none() {
+            self.peers.answered_late(from, attempt, self.now);
             return;
         }
+        self.answered(attempt);
+        let Some(row) = self.image.parts.get(&part) else { return };
         let accepted: BTreeSet<EntityId> = accepted.iter().copied().collect();
         let snapshots = self.snapshots(row, |id| accepted.contains(&id));
         match stage {
@@ -35,7 +40,6 @@ impl Core {
                 self.abort(part, &Reason::StagingFailed("nothing was staged".into()), refused, out)
             }
         }
-        self.pump(part.saga, out);
     }
 
     /// The decision: the rows go and the record comes, in one transaction.
@@ -130,19 +134,21 @@ impl Core {
 
     /// The rest of a saga, not prepared yet, would fail as well.
     pub(crate) fn abort_queue(&mut self, id: SagaId, reason: &Reason, out: &mut Step) {
+        let unasked = self.unasked(id);
         let Some(saga) = self.sagas.get_mut(&id) else { return };
         let destination = saga.destination;
-        let queue = std::mem::take(&mut saga.queue);
+        let mut queue = std::mem::take(&mut saga.queue);
+        queue.extend(unasked);
         if queue.is_empty() {
             return;
         }
         let mut writes = Vec::new();
-        for Queued { part, entities, load } in queue {
-            let refused: Vec<_> = entities.iter().map(|(id, _)| (*id, reason.clone())).collect();
+        for Queued { part, entities, mut refused, load } in queue {
+            refused.extend(entities.iter().map(|(id, _)| (*id, reason.clone())));
             for (id, _) in &entities {
                 self.let_go(*id);
             }
-            self.out.remove(load);
+            self.unload(destination, load);
             self.counts.aborted += entities.len() as u64;
             if let Some(row) = self.part_row(part, destination, Vec::new(), refused) {
                 let row = PartRow { phase: PartPhase::Aborted, ..row };
@@ -161,6 +167,7 @@ impl Core {
         &mut self,
         from: ProcessId,
         part: PartId,
+        attempt: Option<u32>,
         stage: StageId,
         out: &mut Step,
     ) {
@@ -176,8 +183,10 @@ impl Core {
             let sent = flight.sent.unwrap_or(flight.began);
             out.effects.push(Effect::Measured(Phase::Activate, self.now - sent));
         }
+        if let Some(number) = attempt {
+            self.answered(Attempt { part, number });
+        }
         self.end(part, out);
-        self.pump(part.saga, out);
     }
 
     pub(crate) fn end(&mut self, part: PartId, out: &mut Step) {
@@ -185,6 +194,9 @@ impl Core {
         let Some((stage, entities)) = row.committed() else { return };
         self.counts.committed += entities.len() as u64;
         let row = row.at(PartPhase::Ended { stage, entities }, Vec::new());
+        if self.config.hooks {
+            out.effects.push(Effect::Moved(moved(part, &row)));
+        }
         self.record(RecordKind::End, vec![Write::Part(part, Some(Arc::new(row)))], out);
         self.part_over(part, out);
     }
@@ -208,10 +220,19 @@ impl Core {
                 out.effects.push(Effect::Alarm(part, "the destination lost a staged copy"));
             }
             flight.alarmed = true;
-            flight.in_doubt = true;
+            self.doubt(part);
             self.timers.set(Timer::Part(part), None);
         }
     }
+}
+
+/// What the host's hook is told of a part that is over.
+pub(crate) fn moved(part: PartId, row: &PartRow) -> Move {
+    let left = row.committed().map(|(_, left)| left).unwrap_or_default();
+    let left: BTreeSet<EntityId> = left.into_iter().collect();
+    let entities = row.entities.iter().filter(|entity| left.contains(&entity.id));
+    let entities = entities.map(|entity| (entity.id, entity.epoch.next())).collect();
+    Move { saga: part.saga, to: row.to, destination: row.destination, entities }
 }
 
 /// Why each of these stays: as it was given, or otherwise.

@@ -11,7 +11,7 @@ use super::timers::Timer;
 use super::{Core, Flaw};
 use crate::limits::DOUBTS_PER_MESSAGE;
 use crate::{
-    ActivationRow, DoubtAnswer, EntityRow, Message, PartId, Reason, RecordKind, Snapshot,
+    ActivationRow, Attempt, DoubtAnswer, EntityRow, Message, PartId, Reason, RecordKind, Snapshot,
     StagingRow, Write,
 };
 
@@ -42,15 +42,17 @@ impl Core {
     pub(crate) fn on_stage(
         &mut self,
         from: ProcessId,
-        part: PartId,
+        Attempt { part, number: attempt }: Attempt,
         to: BubbleId,
         entities: Vec<Snapshot>,
         out: &mut Step,
     ) {
+        let none =
+            |refused| Message::Staged { part, attempt, stage: None, accepted: Vec::new(), refused };
         if let Some(row) = self.image.activations.get(&part) {
             let accepted = row.entities.iter().map(|(id, _)| *id).collect();
             let stage = Some(row.stage);
-            let again = Message::Staged { part, stage, accepted, refused: Vec::new() };
+            let again = Message::Staged { part, attempt, stage, accepted, refused: Vec::new() };
             self.send(from, again, None, out);
             return;
         }
@@ -58,20 +60,19 @@ impl Core {
             let ids: Vec<EntityId> = entities.iter().map(|copy| copy.id).collect();
             if let Err(reason) = self.may_stage(to, &entities) {
                 let refused = ids.into_iter().map(|id| (id, reason.clone())).collect();
-                let none = Message::Staged { part, stage: None, accepted: Vec::new(), refused };
-                self.send(from, none, None, out);
+                self.send(from, none(refused), None, out);
                 return;
             }
             if let Some(refused) = self.stage(part, to, entities, out) {
-                let none = Message::Staged { part, stage: None, accepted: Vec::new(), refused };
-                self.send(from, none, None, out);
+                self.send(from, none(refused), None, out);
                 return;
             }
         }
         let Some(row) = self.image.stagings.get(&part) else { return };
         let accepted = row.entities.iter().map(|copy| copy.id).collect();
         let refused = row.refused.clone();
-        let answer = Message::Staged { part, stage: Some(row.stage), accepted, refused };
+        let stage = Some(row.stage);
+        let answer = Message::Staged { part, attempt, stage, accepted, refused };
         self.send(from, answer, None, out);
     }
 
@@ -184,7 +185,7 @@ impl Core {
     pub(crate) fn on_commit(
         &mut self,
         from: ProcessId,
-        part: PartId,
+        (part, attempt): (PartId, Option<u32>),
         stage: StageId,
         list: &[EntityId],
         out: &mut Step,
@@ -198,7 +199,7 @@ impl Core {
             (None, None) => false,
         };
         let answer = match known {
-            true => Message::Activated { part, stage },
+            true => Message::Activated { part, attempt, stage },
             false => Message::UnknownStage { part, stage },
         };
         self.send(from, answer, None, out);
@@ -327,7 +328,7 @@ impl Core {
             DoubtAnswer::Undecided => {}
             DoubtAnswer::Committed { stage, entities } => {
                 if self.image.stagings.contains_key(&part) {
-                    self.on_commit(from, part, stage, &entities, out);
+                    self.on_commit(from, (part, None), stage, &entities, out);
                 }
             }
             DoubtAnswer::Unknown => {

@@ -1,26 +1,33 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
-use lampyrid_wire::EntityId;
+use lampyrid_wire::{EntityId, ProcessId};
 
 use super::accounts::Load;
-use crate::Reason;
-use crate::limits::{RESEND_FIRST, RESEND_MAX};
+use crate::limits::{ATTEMPTS_MAX, RESEND_FIRST, RESEND_MAX};
 use crate::row::PartRow;
+use crate::{Attempt, PartId, Reason};
 
 /// What a source remembers, beside its row, of a part that is not over.
 #[derive(Debug)]
 pub(crate) struct Flight {
+    pub(crate) destination: ProcessId,
     pub(crate) load: Load,
     /// When PREPARE was asked for: the limit of the whole part counts from here.
     pub(crate) began: Duration,
     /// When the first message of the phase was handed to the links; the limit of the phase counts
     /// from here, not from when the message was queued behind a sync.
     pub(crate) sent: Option<Duration>,
+    /// How long the phase may take.
+    pub(crate) limit: Duration,
     /// Why the last attempt did not leave the process, if it found no session.
     pub(crate) unsent: Option<Reason>,
     pub(crate) backoff: Backoff,
+    /// The number of the next attempt.
+    next: u32,
+    /// Attempts of the phase, the newest ones, and when they left.
+    attempts: VecDeque<(u32, Duration)>,
     /// Decided, and not acknowledged in time.
     pub(crate) in_doubt: bool,
     /// The destination says it does not know the staging: a person has to look.
@@ -41,17 +48,27 @@ pub(crate) struct Freezing {
 }
 
 impl Flight {
-    pub(crate) fn new(load: Load, now: Duration) -> Self {
+    pub(crate) fn new(destination: ProcessId, load: Load, now: Duration, limit: Duration) -> Self {
         Self {
+            destination,
             load,
             began: now,
             sent: None,
+            limit,
             unsent: None,
             backoff: Backoff::default(),
+            next: 0,
+            attempts: VecDeque::new(),
             in_doubt: false,
             alarmed: false,
             freezing: None,
         }
+    }
+
+    /// Goes on after a restart: decided, and not acknowledged. Its attempts have other numbers than
+    /// those of the life before, whose answers may still come.
+    pub(crate) fn again(self, next: u32) -> Self {
+        Self { next, in_doubt: true, ..self }
     }
 
     /// A new phase begins: its limits count afresh.
@@ -59,6 +76,39 @@ impl Flight {
         self.sent = None;
         self.unsent = None;
         self.backoff = Backoff::default();
+        self.attempts.clear();
+    }
+
+    /// The number of the attempt that is made now.
+    pub(crate) fn attempt(&mut self) -> u32 {
+        let number = self.next;
+        self.next = number.wrapping_add(1);
+        number
+    }
+
+    /// An attempt left the process.
+    pub(crate) fn left(&mut self, number: u32, now: Duration) {
+        if self.attempts.len() == ATTEMPTS_MAX {
+            self.attempts.pop_front();
+        }
+        self.attempts.push_back((number, now));
+    }
+
+    /// When an attempt of this phase left.
+    pub(crate) fn left_at(&self, number: u32) -> Option<Duration> {
+        self.attempts.iter().find(|(left, _)| *left == number).map(|(_, at)| *at)
+    }
+
+    /// The attempts of this phase.
+    pub(crate) fn attempts(&self, part: PartId) -> impl Iterator<Item = (Attempt, Duration)> {
+        self.attempts.iter().map(move |&(number, at)| (Attempt { part, number }, at))
+    }
+
+    /// When nothing further is waited for, unless it was decided. What could not even be sent has no
+    /// more time because the peer is slow.
+    pub(crate) fn over_at(&self, whole: Duration) -> Duration {
+        let slow = if self.sent.is_some() { self.limit * 3 } else { Duration::ZERO };
+        self.began + whole.max(slow)
     }
 }
 
@@ -73,6 +123,11 @@ impl Default for Backoff {
 }
 
 impl Backoff {
+    /// Begins with that wait.
+    pub(crate) fn from(first: Duration) -> Self {
+        Self(first)
+    }
+
     /// The wait before the next repetition.
     pub(crate) fn next(&mut self) -> Duration {
         let wait = self.0;

@@ -7,8 +7,8 @@ use lampyrid_wire::{
 };
 
 use crate::{
-    Audit, BatchError, EntityError, EntityPage, EntityRecord, Message, MigrateRequest, MovedTo,
-    NewEntities, PartId, Phase, Reason, Record, SagaReport, StatusFilter,
+    Attempt, Audit, BatchError, EntityError, EntityPage, EntityRecord, Message, MigrateRequest,
+    Move, MovedTo, NewEntities, PartId, Phase, Reason, Record, SagaReport, StatusFilter, Veto,
 };
 
 /// Names a caller's request until it is answered.
@@ -24,6 +24,26 @@ pub struct Membership {
     pub term: Term,
     /// Its members and their lives.
     pub members: BTreeMap<ProcessId, Incarnation>,
+}
+
+/// Names a question to the host's hook until it is answered.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct HookCall {
+    /// The request that it is about.
+    pub saga: SagaId,
+    /// Which of its questions.
+    pub number: u32,
+}
+
+/// What became of a call of `pre_migrate`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HookAnswer {
+    /// It answered: these are not to move.
+    Vetoes(Vec<Veto>),
+    /// It was cut off at its limit.
+    TimedOut,
+    /// It panicked.
+    Failed,
 }
 
 /// What a caller asks.
@@ -142,7 +162,7 @@ pub enum Input {
     },
     /// What became of a message that carries a part: the time limits count from when it was handed
     /// to the links.
-    Sent(PartId, Delivery),
+    Sent(Attempt, Delivery),
     /// A session with that process came up.
     Reachable(ProcessId),
     /// A caller asks.
@@ -157,6 +177,8 @@ pub enum Input {
     StoreAttached(EntityId, OwnershipEpoch),
     /// The host's store read or wrote; the state as it is now.
     StoreAnswered(CallId, EntityId, Result<Bytes, String>),
+    /// The host's hook was asked, and this came of it.
+    HookAnswered(HookCall, HookAnswer),
     /// The deadline has come.
     Wake,
 }
@@ -173,7 +195,7 @@ pub enum Effect {
         /// `None`: the current view, always, but for a flaw that tests inject.
         term: Option<Term>,
         /// Report with [`Input::Sent`].
-        report: Option<PartId>,
+        report: Option<Attempt>,
     },
     /// Answer a caller.
     Reply(CallId, Reply),
@@ -181,6 +203,10 @@ pub enum Effect {
     Stale(Peer, Term),
     /// Call the host's store.
     Store(StoreCall),
+    /// Ask the host's hook; answer with [`Input::HookAnswered`], exactly once.
+    AskHook(HookCall, Move),
+    /// Tell the host's hook, in its own time.
+    Moved(Move),
     /// A phase took that long.
     Measured(Phase, Duration),
     /// Something that needs a person: a COMMIT that its destination does not know.

@@ -5,14 +5,20 @@
 //! what a replay of the records would give, and recovery is the constructor.
 
 mod accounts;
+mod asking;
 mod census;
 mod decide;
 mod destination;
 mod entities;
 mod flaw;
 mod flight;
+#[cfg(test)]
+mod hook_tests;
 mod ids;
 mod io;
+mod lane;
+#[cfg(test)]
+mod lane_tests;
 mod locate;
 mod recovery;
 mod requests;
@@ -31,14 +37,19 @@ use std::time::Duration;
 use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, Peer, ProcessId, SagaId, Term};
 
 pub use flaw::Flaw;
-pub use io::{CallId, Delivery, Effect, Input, Membership, Reply, Request, Step, StoreCall};
+pub use io::{
+    CallId, Delivery, Effect, HookAnswer, HookCall, Input, Membership, Reply, Request, Step,
+    StoreCall,
+};
 
-use crate::{Audit, Image, Limits, Message, PartId, Record, RecordKind, Write};
+use crate::pace::Peers;
+use crate::{Attempt, Audit, Image, Limits, Message, PartId, Record, RecordKind, Write};
 use accounts::{Hold, Load};
 use census::Census;
 use destination::{Copied, Doubting};
 use flight::Flight;
 use ids::Ids;
+use lane::Lane;
 use locate::Query;
 use retention::Kept;
 use saga::Saga;
@@ -55,6 +66,8 @@ pub struct CoreConfig {
     pub seed: [u8; 32],
     /// True if the states of active entities are in the host's own store, not in the journal.
     pub host_store: bool,
+    /// True if the host has hooks, which are asked before anything is locked.
+    pub hooks: bool,
     /// A rule to break; for tests of the tests.
     pub flaw: Option<Flaw>,
 }
@@ -77,7 +90,14 @@ pub struct Core {
     /// Open parts at the source.
     flights: BTreeMap<PartId, Flight>,
     sagas: BTreeMap<SagaId, Saga>,
+    /// What goes where: sagas, and parts that are open.
+    lanes: BTreeMap<ProcessId, Lane>,
+    /// Lanes in which a part may have come to its turn.
+    stirred: BTreeSet<ProcessId>,
+    /// All of them together.
     out: Load,
+    /// How long peers take.
+    peers: Peers,
     /// Which staging holds an entity's staged copy.
     staged: BTreeMap<EntityId, Copied>,
     /// Open stagings.
@@ -97,6 +117,8 @@ pub struct Core {
     next_query: u64,
     waiters: BTreeMap<CallId, SagaId>,
     store_calls: BTreeSet<CallId>,
+    /// Questions to the host's hook without an answer.
+    hook_calls: BTreeSet<HookCall>,
     timers: Timers,
     kept_sagas: Kept,
     /// Outcomes of parts whose destination this is.
@@ -109,10 +131,13 @@ impl Core {
     /// be done once that is durable.
     pub fn step(&mut self, now: Duration, input: Input, out: &mut Step) {
         self.now = now;
+        // What was due before has its turn when the timer rings: behind all that has come in by
+        // then, for an answer may be among it.
+        let since = if matches!(input, Input::Wake) { Duration::ZERO } else { now };
         match input {
             Input::View(view) => self.on_view(view, out),
             Input::Received { from, term, message } => self.on_received(from, term, message, out),
-            Input::Sent(part, delivery) => self.on_sent(part, delivery),
+            Input::Sent(attempt, delivery) => self.on_sent(attempt, delivery),
             Input::Reachable(process) => self.on_reachable(process, out),
             Input::Request(call, request) => self.on_request(call, request, out),
             Input::BubbleClaimed(bubble, by) => {
@@ -128,10 +153,11 @@ impl Core {
             Input::StoreAnswered(call, entity, state) => {
                 self.on_store_answer(call, entity, state, out);
             }
+            Input::HookAnswered(call, answer) => self.on_hook_answer(call, answer, out),
             Input::Wake => {}
         }
         let mut doubtful: BTreeMap<ProcessId, Vec<PartId>> = BTreeMap::new();
-        while let Some(timer) = self.timers.pop(now) {
+        while let Some(timer) = self.timers.pop(since, now) {
             match timer {
                 Timer::Part(part) => self.on_part_timer(part, out),
                 Timer::Staging(part) => doubtful.entry(part.source).or_default().push(part),
@@ -139,6 +165,7 @@ impl Core {
             }
         }
         self.ask_about(doubtful, out);
+        self.pump(out);
         self.purge(out);
         self.end_if_left(out);
     }
@@ -164,7 +191,8 @@ impl Core {
     /// True if nothing is under way: no open part, no staging, nobody waiting.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.flights.is_empty() && self.doubting.is_empty() && self.timers.next().is_none()
+        let asking = !self.hook_calls.is_empty() || self.timers.next().is_some();
+        self.flights.is_empty() && self.doubting.is_empty() && !asking
     }
 
     /// Changes rows, and notes the record of it.
@@ -181,11 +209,11 @@ impl Core {
     }
 
     /// Sends to a member of the view while active; otherwise whoever needs it sends again later.
-    fn send(&self, to: ProcessId, message: Message, report: Option<PartId>, out: &mut Step) {
+    fn send(&self, to: ProcessId, message: Message, report: Option<Attempt>, out: &mut Step) {
         if self.reaches(to) {
             let term = report
                 .filter(|_| self.flawed(Flaw::PrepareViewAsTerm))
-                .and_then(|part| self.image.parts.get(&part))
+                .and_then(|attempt| self.image.parts.get(&attempt.part))
                 .map(|row| row.view);
             out.effects.push(Effect::Send { to, message, term, report });
         }

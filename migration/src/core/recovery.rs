@@ -13,6 +13,7 @@ use super::retention::Kept;
 use super::saga::Saga;
 use super::timers::Timers;
 use super::{Core, CoreConfig, Flaw};
+use crate::pace::Peers;
 use crate::row::PartPhase;
 use crate::{Audit, Image, PartId, Reason, RecordKind, Write};
 
@@ -33,7 +34,10 @@ impl Core {
             census: Census::of(&image),
             flights: BTreeMap::new(),
             sagas: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            stirred: BTreeSet::new(),
             out: Load::default(),
+            peers: Peers::new(config.limits.time_limits, config.limits.phase),
             staged: BTreeMap::new(),
             doubting: BTreeMap::new(),
             staged_from: BTreeMap::new(),
@@ -47,6 +51,7 @@ impl Core {
             next_query: 0,
             waiters: BTreeMap::new(),
             store_calls: BTreeSet::new(),
+            hook_calls: BTreeSet::new(),
             timers: Timers::default(),
             kept_sagas: Kept::default(),
             kept_activations: VecDeque::new(),
@@ -81,14 +86,7 @@ impl Core {
         // Answers to questions of the life before must not be taken for answers of this one.
         self.next_query = u64::from_be_bytes(next_query) >> 1;
         for (&id, row) in &self.image.sagas {
-            let saga = Saga {
-                destination: self.config.me,
-                began: None,
-                queue: VecDeque::new(),
-                open: BTreeSet::new(),
-                finished: BTreeMap::new(),
-                waiters: BTreeSet::new(),
-            };
+            let saga = Saga::new(self.config.me, None);
             debug_assert!(!row.to.is_nil());
             self.sagas.insert(id, saga);
         }
@@ -115,8 +113,13 @@ impl Core {
                 self.counts.replayed += snapshots.len() as u64;
                 let load = load_of(snapshots);
                 self.out.add(load);
-                let flight = Flight { in_doubt: true, ..Flight::new(load, self.now) };
-                self.flights.insert(part, flight);
+                let first = self.ids.uuid().as_fields().0;
+                let limit = self.config.limits.phase;
+                let flight = Flight::new(row.destination, load, self.now, limit).again(first);
+                self.take_off(part, flight);
+                let lane = self.lanes.entry(row.destination).or_default();
+                lane.load.add(load);
+                lane.sagas.insert(part.saga);
                 if let Some(saga) = self.sagas.get_mut(&part.saga) {
                     saga.destination = row.destination;
                     saga.open.insert(part);

@@ -1,22 +1,22 @@
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId, SagaId};
+use lampyrid_wire::{BubbleId, EntityId, ProcessId, SagaId};
 use sha2::{Digest, Sha256};
 
 use super::Core;
 use super::accounts::{Hold, Load};
 use super::io::{CallId, Effect, Reply, Request, Step};
-use super::saga::{Queued, Saga};
+use super::saga::{Movable, Queued, Saga};
 use super::timers::Timer;
-use crate::limits::{KEY_BYTES, PART_BYTES, PART_ENTITIES, WAITERS_MAX};
+use crate::limits::{HOOK_ENTITIES, KEY_BYTES, PART_BYTES, PART_ENTITIES, WAITERS_MAX};
 use crate::{
     BatchError, Expected, KeyRow, MigrateRequest, PartId, Reason, RecordKind, SagaRow, Write,
 };
 
 /// Entities in the order of a part, and what they weigh.
-type Admitted = (Vec<(EntityId, OwnershipEpoch, usize)>, Vec<(EntityId, Reason)>, Load);
+type Admitted = (Movable, Vec<(EntityId, Reason)>, Load);
 
 impl Core {
     pub(crate) fn on_request(&mut self, call: CallId, request: Request, out: &mut Step) {
@@ -92,12 +92,10 @@ impl Core {
         }
         let destination = self.destination_of(request.to, host).map_err(BatchError)?;
         let (accepted, refused, load) = self.look_at(&request);
-        let sum = self.out.with(load);
-        if sum.entities > limits.out_entities {
-            return Err(overloaded("outgoing_entities"));
-        }
-        if sum.bytes > limits.out_bytes {
-            return Err(overloaded("outgoing_bytes"));
+        let sum = self.has_share(destination, load)?;
+        let questions = if self.config.hooks { accepted.len().div_ceil(HOOK_ENTITIES) } else { 0 };
+        if self.hook_calls.len() + questions > limits.hook_calls {
+            return Err(overloaded("hook_calls"));
         }
         let id = self.ids.saga();
         let mut named = BTreeSet::new();
@@ -116,21 +114,20 @@ impl Core {
         self.record(RecordKind::Admit, writes, out);
         self.out = sum;
         self.counts.started += accepted.len() as u64;
-        let queue = self.split(id, accepted);
-        let saga = Saga {
-            destination,
-            began: Some(self.now),
-            queue,
-            open: BTreeSet::new(),
-            finished: BTreeMap::new(),
-            waiters: BTreeSet::new(),
-        };
-        let over = saga.is_over();
-        self.sagas.insert(id, saga);
-        if over {
+        self.sagas.insert(id, Saga::new(destination, Some(self.now)));
+        if accepted.is_empty() {
             self.saga_maybe_over(id, out);
+            return Ok(id);
         }
-        self.pump(id, out);
+        let lane = self.lanes.entry(destination).or_default();
+        lane.sagas.insert(id);
+        lane.load.add(load);
+        if self.config.hooks {
+            self.ask_hooks(id, &accepted, out);
+        } else {
+            let parts = self.split(id, accepted);
+            self.queue(id, parts);
+        }
         Ok(id)
     }
 
@@ -185,25 +182,21 @@ impl Core {
     }
 
     /// Cuts a request into parts of one frame each.
-    fn split(
-        &mut self,
-        saga: SagaId,
-        accepted: Vec<(EntityId, OwnershipEpoch, usize)>,
-    ) -> VecDeque<Queued> {
+    pub(crate) fn split(&mut self, id: SagaId, accepted: Movable) -> VecDeque<Queued> {
         let mut parts: VecDeque<Queued> = VecDeque::new();
         let mut room = 0;
-        for (id, epoch, bytes) in accepted {
+        let me = self.config.me;
+        let Some(saga) = self.sagas.get_mut(&id) else { return parts };
+        for (entity, epoch, bytes) in accepted {
             let full = parts.back().is_none_or(|part| part.entities.len() >= PART_ENTITIES);
             if full || room < bytes {
-                let part = u32::try_from(parts.len()).unwrap_or(u32::MAX);
-                let part = PartId { source: self.config.me, saga, part };
-                parts.push_back(Queued { part, entities: Vec::new(), load: Load::default() });
+                parts.push_back(Queued::new(saga.number(me, id)));
                 room = PART_BYTES;
             }
             room = room.saturating_sub(bytes);
             if let Some(queued) = parts.back_mut() {
-                self.moving.insert(id, Hold { part: queued.part, frozen: None });
-                queued.entities.push((id, epoch));
+                self.moving.insert(entity, Hold { part: queued.part, frozen: None });
+                queued.entities.push((entity, epoch));
                 queued.load.add(Load { entities: 1, bytes });
             }
         }
@@ -246,9 +239,9 @@ impl Core {
             self.timers.set(Timer::Call(before), None);
             out.effects.push(Effect::Reply(before, Reply::Left(false)));
         }
-        let sagas: Vec<SagaId> = self.sagas.keys().copied().collect();
-        for id in sagas {
-            self.abort_queue(id, &Reason::ViewChanged, out);
+        let lanes: Vec<ProcessId> = self.lanes.keys().copied().collect();
+        for to in lanes {
+            self.abort_waiting(to, &Reason::ViewChanged, out);
         }
         let parts: Vec<PartId> = self.flights.keys().copied().collect();
         for part in parts {

@@ -1,44 +1,76 @@
 use lampyrid_wire::ProcessId;
 
 use super::Core;
+use super::flight::Backoff;
 use super::io::{Delivery, Step};
 use super::timers::Timer;
-use crate::limits::WINDOW_RETRY;
-use crate::row::PartPhase;
-use crate::{PartId, Phase, Reason};
+use crate::limits::{RESEND_FIRST, RESEND_MAX, WINDOW_RETRY};
+use crate::row::{PartPhase, PartRow};
+use crate::{Attempt, PartId, Phase, Reason};
+
+/// What an open part waits for.
+fn phase_of(row: &PartRow) -> Phase {
+    match row.phase {
+        PartPhase::Prepared => Phase::Stage,
+        _ => Phase::Activate,
+    }
+}
 
 impl Core {
     /// What became of a message of this part. One that found the peer's window full is tried again
     /// soon, and no limit of its phase runs meanwhile.
-    pub(crate) fn on_sent(&mut self, part: PartId, delivery: Delivery) {
-        let limits = self.config.limits;
+    pub(crate) fn on_sent(&mut self, attempt: Attempt, delivery: Delivery) {
+        let (part, now, limits) = (attempt.part, self.now, self.config.limits);
         let Some(flight) = self.flights.get_mut(&part) else { return };
         let Some(row) = self.image.parts.get(&part) else { return };
-        let mut at = self.now + WINDOW_RETRY;
+        let (to, phase) = (flight.destination, phase_of(row));
+        let mut at = now + WINDOW_RETRY;
+        let unsent = match delivery {
+            Delivery::Sent | Delivery::WindowFull => None,
+            Delivery::NoSession => Some(Reason::Unreachable),
+            Delivery::NoRoom => Some(Reason::Overloaded { limit: "sessions".to_owned() }),
+        };
+        if delivery == Delivery::Sent {
+            if flight.sent.is_none() || flight.unsent.is_some() {
+                flight.sent = Some(now);
+                flight.limit = self.peers.limit(to, phase);
+                let first = self.peers.repeat_after(to, phase, RESEND_FIRST, RESEND_MAX);
+                flight.backoff = Backoff::from(first);
+            }
+            flight.left(attempt.number, now);
+        } else if unsent.is_some() && flight.sent.is_none() {
+            // How long it takes to get a session says nothing of round trips, nor they of it.
+            flight.sent = Some(now);
+            flight.limit = limits.phase;
+        }
         if delivery != Delivery::WindowFull {
-            let sent = *flight.sent.get_or_insert(self.now);
-            flight.unsent = match delivery {
-                Delivery::Sent | Delivery::WindowFull => None,
-                Delivery::NoSession => Some(Reason::Unreachable),
-                Delivery::NoRoom => Some(Reason::Overloaded { limit: "sessions".to_owned() }),
-            };
-            at = self.now + flight.backoff.next();
-            if !flight.in_doubt {
-                at = at.min(sent + limits.phase).max(self.now);
+            flight.unsent = unsent;
+            at = now + flight.backoff.next();
+            if let (Some(sent), false) = (flight.sent, flight.in_doubt) {
+                at = at.min(sent + flight.limit).max(now);
             }
         }
         if row.phase == PartPhase::Prepared {
-            at = at.min(flight.began + limits.saga);
+            at = at.min(flight.over_at(limits.saga));
         }
         self.timers.set(Timer::Part(part), Some(at));
+    }
+
+    /// The peer answered an attempt.
+    pub(crate) fn answered(&mut self, attempt: Attempt) {
+        let Some(flight) = self.flights.get(&attempt.part) else { return };
+        let Some(row) = self.image.parts.get(&attempt.part) else { return };
+        if let Some(left) = flight.left_at(attempt.number) {
+            let took = self.now - left;
+            self.peers.answered(flight.destination, phase_of(row), took, self.now);
+        }
     }
 
     /// A session came up: what found none goes out now, not after its backoff, and the limit of its
     /// phase counts from here. So does every open question for an entity's place.
     pub(crate) fn on_reachable(&mut self, process: ProcessId, out: &mut Step) {
-        for (part, flight) in &mut self.flights {
-            let row = self.image.parts.get(part);
-            if row.is_some_and(|row| row.destination == process) && flight.unsent.is_some() {
+        for part in self.lanes.get(&process).into_iter().flat_map(|lane| &lane.open) {
+            if let Some(flight) = self.flights.get_mut(part).filter(|f| f.unsent.is_some()) {
                 flight.sent = None;
                 self.timers.set(Timer::Part(*part), Some(self.now));
             }
@@ -48,34 +80,43 @@ impl Core {
 
     /// Repeats what was not answered, or gives up what is not decided.
     pub(crate) fn on_part_timer(&mut self, part: PartId, out: &mut Step) {
-        let limits = self.config.limits;
         let now = self.now;
         let Some(flight) = self.flights.get(&part) else { return };
-        let (sent, began, unsent) = (flight.sent, flight.began, flight.unsent.clone());
         if flight.freezing.is_some() {
             self.abort(part, &Reason::Timeout(Phase::Prepare), Vec::new(), out);
-            self.pump(part.saga, out);
             return;
         }
         let Some(row) = self.image.parts.get(&part) else { return };
-        let expired = sent.is_some_and(|sent| sent + limits.phase <= now);
-        if row.phase == PartPhase::Prepared {
-            if expired || began + limits.saga <= now {
-                let reason = unsent.unwrap_or(Reason::Timeout(Phase::Stage));
-                self.abort(part, &reason, Vec::new(), out);
-                self.abort_queue(part.saga, &reason, out);
-            } else if self.reaches(row.destination) {
-                self.send_stage(part, out);
-            } else {
-                let at = sent.map_or(began + limits.saga, |sent| sent + limits.phase);
-                self.timers.set(Timer::Part(part), Some(at));
-            }
-        } else {
-            if let Some(flight) = self.flights.get_mut(&part) {
-                flight.in_doubt |= expired;
+        let (to, phase, over_at) =
+            (flight.destination, phase_of(row), flight.over_at(self.config.limits.saga));
+        let limit_at = flight.sent.map(|sent| sent + flight.limit);
+        let expired = limit_at.is_some_and(|at| at <= now);
+        if let (Some(sent), true, false) = (flight.sent, expired, flight.in_doubt)
+            && flight.unsent.is_none()
+        {
+            // What is repeated until it is acknowledged keeps its attempts itself.
+            let given_up = flight.attempts(part).filter(|_| phase == Phase::Stage);
+            self.peers.expired(to, phase, (sent, now), given_up);
+        }
+        if phase == Phase::Activate {
+            if expired {
+                self.doubt(part);
             }
             self.send_commit(part, out);
-            self.pump(part.saga, out);
+        } else if expired || over_at <= now {
+            let reason = flight.unsent.clone().unwrap_or(Reason::Timeout(Phase::Stage));
+            let since = flight.sent.unwrap_or(flight.began);
+            let silent = !self.peers.was_heard_since(to, since);
+            self.abort(part, &reason, Vec::new(), out);
+            self.abort_queue(part.saga, &reason, out);
+            if silent {
+                // It answered to nothing, so what waits behind would only wait as long.
+                self.abort_waiting(to, &reason, out);
+            }
+        } else if self.reaches(to) {
+            self.send_stage(part, out);
+        } else {
+            self.timers.set(Timer::Part(part), Some(limit_at.unwrap_or(over_at).min(over_at)));
         }
     }
 }

@@ -16,6 +16,10 @@ pub(crate) struct Saga {
     pub(crate) destination: ProcessId,
     /// `None` after a restart, when nobody knows any more.
     pub(crate) began: Option<Duration>,
+    /// The number of its next part.
+    pub(crate) next_part: u32,
+    /// Entities that the host's hook is being asked about.
+    pub(crate) asking: BTreeMap<u32, Movable>,
     /// Parts that are not prepared yet.
     pub(crate) queue: VecDeque<Queued>,
     /// Parts that are.
@@ -30,12 +34,43 @@ pub(crate) struct Saga {
 pub(crate) struct Queued {
     pub(crate) part: PartId,
     pub(crate) entities: Vec<(EntityId, OwnershipEpoch)>,
+    /// Those that stay already, and why.
+    pub(crate) refused: Vec<(EntityId, Reason)>,
     pub(crate) load: Load,
 }
 
+/// Entities that can move as far as this process knows: at that epoch, with so many bytes of state.
+pub(crate) type Movable = Vec<(EntityId, OwnershipEpoch, usize)>;
+
+impl Queued {
+    pub(crate) fn new(part: PartId) -> Self {
+        Self { part, entities: Vec::new(), refused: Vec::new(), load: Load::default() }
+    }
+}
+
 impl Saga {
+    pub(crate) fn new(destination: ProcessId, began: Option<Duration>) -> Self {
+        Self {
+            destination,
+            began,
+            next_part: 0,
+            asking: BTreeMap::new(),
+            queue: VecDeque::new(),
+            open: BTreeSet::new(),
+            finished: BTreeMap::new(),
+            waiters: BTreeSet::new(),
+        }
+    }
+
+    /// The name of one more part.
+    pub(crate) fn number(&mut self, source: ProcessId, saga: SagaId) -> PartId {
+        let part = PartId { source, saga, part: self.next_part };
+        self.next_part += 1;
+        part
+    }
+
     pub(crate) fn is_over(&self) -> bool {
-        self.queue.is_empty() && self.open.is_empty()
+        self.queue.is_empty() && self.open.is_empty() && self.asking.is_empty()
     }
 }
 
@@ -43,9 +78,7 @@ impl Core {
     /// A part is over: tell whoever waits if that was the last.
     pub(crate) fn part_over(&mut self, part: PartId, out: &mut Step) {
         let now = self.now;
-        if let Some(flight) = self.flights.remove(&part) {
-            self.out.remove(flight.load);
-        }
+        self.land(part);
         self.timers.set(Timer::Part(part), None);
         let Some(saga) = self.sagas.get_mut(&part.saga) else { return };
         saga.open.remove(&part);
@@ -60,6 +93,11 @@ impl Core {
             return;
         }
         let waiters = std::mem::take(&mut saga.waiters);
+        let to = saga.destination;
+        if let Some(lane) = self.lanes.get_mut(&to) {
+            lane.sagas.remove(&id);
+            self.tidy(to);
+        }
         self.keep_saga(id);
         if waiters.is_empty() {
             return;
@@ -91,13 +129,20 @@ impl Core {
             }
         }
         let queued = live.into_iter().flat_map(|saga| &saga.queue);
-        for Queued { entities, .. } in queued {
+        let stays = |(id, reason): &(EntityId, Reason)| {
+            (*id, (Outcome::Aborted { reason: reason.clone() }, None))
+        };
+        for Queued { entities, refused, .. } in queued {
             known.extend(entities.iter().map(|(id, _)| (*id, (Outcome::Pending, None))));
+            known.extend(refused.iter().map(stays));
         }
+        let asked = live.into_iter().flat_map(|saga| saga.asking.values()).flatten();
+        known.extend(asked.map(|(id, ..)| (*id, (Outcome::Pending, None))));
         // What the host's store is still freezing has no row yet.
         let open = live.into_iter().flat_map(|saga| &saga.open);
         for freezing in open.filter_map(|part| self.flights.get(part)?.freezing.as_ref()) {
             known.extend(freezing.row.entities.iter().map(|e| (e.id, (Outcome::Pending, None))));
+            known.extend(freezing.row.refused.iter().map(stays));
         }
         let entities: Vec<SagaEntity> = row
             .entities

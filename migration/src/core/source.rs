@@ -2,46 +2,31 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lampyrid_wire::{EntityId, ProcessId, SagaId};
+use lampyrid_wire::{EntityId, ProcessId};
 
 use super::Core;
 use super::accounts::Load;
+use super::decide::moved;
 use super::flight::{Flight, Freezing};
 use super::io::{Effect, Step, StoreCall};
 use super::saga::Queued;
 use super::timers::Timer;
-use crate::limits::{PART_WINDOW, PART_WINDOW_BYTES};
 use crate::row::{PartEntity, PartPhase, PartRow};
-use crate::{EntityRow, Message, PartId, Phase, Reason, RecordKind, Snapshot, Write};
+use crate::{Attempt, EntityRow, Message, PartId, Phase, Reason, RecordKind, Snapshot, Write};
 
 impl Core {
-    /// Prepares as many parts of a saga as may be in flight at once.
-    pub(crate) fn pump(&mut self, id: SagaId, out: &mut Step) {
-        loop {
-            let Some(saga) = self.sagas.get_mut(&id) else { return };
-            let open = saga.open.iter().filter_map(|part| self.flights.get(part));
-            let mut busy = Load::default();
-            for flight in open.filter(|flight| !flight.in_doubt) {
-                busy.add(Load { entities: 1, bytes: flight.load.bytes });
-            }
-            if busy.entities >= PART_WINDOW || busy.bytes >= PART_WINDOW_BYTES {
-                return;
-            }
-            let Some(queued) = saga.queue.pop_front() else { return };
-            saga.open.insert(queued.part);
-            let destination = saga.destination;
-            self.begin(destination, &queued, out);
-        }
-    }
-
     /// Looks again at the entities of a part (they were not frozen while it was queued), freezes
     /// them and goes on to PREPARE.
-    fn begin(&mut self, destination: ProcessId, queued: &Queued, out: &mut Step) {
+    pub(crate) fn begin(&mut self, destination: ProcessId, queued: &Queued, out: &mut Step) {
         let part = queued.part;
         let mut entities = Vec::with_capacity(queued.entities.len());
         let mut refused = Vec::new();
+        // It may be hosted here no longer: the host's hook took its time.
+        let gone =
+            destination == self.config.me && !self.image.bubbles.contains(&self.goal_of(part));
         for &(id, epoch) in &queued.entities {
             match self.image.entities.get(&id) {
+                Some(_) if gone => refused.push((id, Reason::NotHosted)),
                 Some(row) if row.epoch == epoch => {
                     entities.push(PartEntity { id, bubble: row.bubble, epoch });
                 }
@@ -52,7 +37,9 @@ impl Core {
             self.let_go(*id);
         }
         self.counts.aborted += refused.len() as u64;
-        self.flights.insert(part, Flight::new(queued.load, self.now));
+        refused.extend(queued.refused.iter().cloned());
+        let limit = self.peers.limit(destination, Phase::Stage);
+        self.take_off(part, Flight::new(destination, queued.load, self.now, limit));
         let Some(row) = self.part_row(part, destination, entities, refused) else {
             self.part_over(part, out);
             return;
@@ -143,7 +130,6 @@ impl Core {
             let row = PartRow { phase: PartPhase::Aborted, ..done.row };
             self.record(RecordKind::Abort, vec![Write::Part(part, Some(Arc::new(row)))], out);
             self.part_over(part, out);
-            self.pump(part.saga, out);
         } else {
             self.prepare(part, done.row, &done.states, out);
         }
@@ -173,11 +159,11 @@ impl Core {
         }
         writes.push(Write::Part(part, Some(Arc::new(row))));
         self.record(RecordKind::Prepare, writes, out);
-        let now = self.now;
-        if let Some(flight) = self.flights.get_mut(&part) {
-            out.effects.push(Effect::Measured(Phase::Prepare, now - flight.began));
+        if let Some(flight) = self.flights.get(&part) {
+            out.effects.push(Effect::Measured(Phase::Prepare, self.now - flight.began));
+            let over_at = flight.over_at(self.config.limits.saga);
+            self.timers.set(Timer::Part(part), Some(over_at));
         }
-        self.timers.set(Timer::Part(part), Some(now + self.config.limits.saga));
         self.send_stage(part, out);
     }
 
@@ -205,17 +191,25 @@ impl Core {
         self.counts.committed += row.entities.len() as u64;
         let entities = row.entities.iter().map(|entity| entity.id).collect();
         let phase = PartPhase::Ended { stage: self.ids.stage(), entities };
-        writes.push(Write::Part(part, Some(Arc::new(PartRow { phase, ..row }))));
+        let row = Arc::new(PartRow { phase, ..row });
+        if self.config.hooks {
+            out.effects.push(Effect::Moved(moved(part, &row)));
+        }
+        writes.push(Write::Part(part, Some(row)));
         self.record(RecordKind::Local, writes, out);
         out.effects.extend(attach.into_iter().map(Effect::Store));
         self.part_over(part, out);
     }
 
     /// Sends STAGE, from the rows, which do not change while frozen.
-    pub(crate) fn send_stage(&self, part: PartId, out: &mut Step) {
+    pub(crate) fn send_stage(&mut self, part: PartId, out: &mut Step) {
+        let Some(flight) = self.flights.get_mut(&part) else { return };
         let Some(row) = self.image.parts.get(&part) else { return };
-        let message = Message::Stage { part, to: row.to, entities: self.snapshots(row, |_| true) };
-        self.send(row.destination, message, Some(part), out);
+        let attempt = flight.attempt();
+        let entities = self.snapshots(row, |_| true);
+        let message = Message::Stage { part, attempt, to: row.to, entities };
+        let report = Some(Attempt { part, number: attempt });
+        self.send(row.destination, message, report, out);
     }
 
     pub(crate) fn snapshots(
@@ -233,12 +227,15 @@ impl Core {
             .collect()
     }
 
-    pub(crate) fn send_commit(&self, part: PartId, out: &mut Step) {
+    pub(crate) fn send_commit(&mut self, part: PartId, out: &mut Step) {
+        let Some(flight) = self.flights.get_mut(&part) else { return };
         let Some(row) = self.image.parts.get(&part) else { return };
         if let PartPhase::Committed { stage, snapshots } = &row.phase {
+            let attempt = flight.attempt();
             let entities = snapshots.iter().map(|copy| copy.id).collect();
-            let message = Message::Commit { part, stage: *stage, entities };
-            self.send(row.destination, message, Some(part), out);
+            let message = Message::Commit { part, attempt, stage: *stage, entities };
+            let report = Some(Attempt { part, number: attempt });
+            self.send(row.destination, message, report, out);
         }
     }
 

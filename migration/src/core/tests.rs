@@ -34,11 +34,14 @@ struct Bench {
     alarms: usize,
     delivery: Delivery,
     stale: usize,
+    /// The last attempt that was made.
+    attempt: u32,
 }
 
 fn config(flaw: Option<Flaw>) -> CoreConfig {
-    let limits = Limits { in_entities: 4, out_entities: 4, ..Limits::default() };
-    CoreConfig { me: ME, limits, seed: [3; 32], host_store: false, flaw }
+    let out_share = usize::MAX;
+    let limits = Limits { in_entities: 4, out_entities: 4, out_share, ..Limits::default() };
+    CoreConfig { me: ME, limits, seed: [3; 32], host_store: false, hooks: false, flaw }
 }
 
 fn view(epoch: u64, other: Option<u64>) -> Membership {
@@ -95,6 +98,7 @@ impl Bench {
             alarms: 0,
             delivery: Delivery::Sent,
             stale: 0,
+            attempt: 0,
         };
         bench.note(step);
         bench
@@ -116,18 +120,20 @@ impl Bench {
         for effect in step.effects {
             match effect {
                 Effect::Send { message, report, .. } => {
+                    self.attempt = report.map_or(self.attempt, |attempt| attempt.number);
                     reports.extend(report);
-                    self.sent.push(message);
+                    self.sent.push(message.unnumbered());
                 }
                 Effect::Reply(_, reply) => self.replies.push(reply),
                 Effect::Alarm(..) => self.alarms += 1,
                 Effect::Stale(..) => self.stale += 1,
                 Effect::Store(_) | Effect::Measured(..) => {}
+                Effect::AskHook(..) | Effect::Moved(_) => {}
             }
         }
-        for part in reports {
+        for attempt in reports {
             let mut step = Step::default();
-            self.core.step(self.now, Input::Sent(part, self.delivery), &mut step);
+            self.core.step(self.now, Input::Sent(attempt, self.delivery), &mut step);
         }
         assert!(self.core.counts_hold());
     }
@@ -194,12 +200,22 @@ impl Bench {
     fn staged(&mut self, part: PartId, stage: u128, accepted: &[EntityId]) {
         let stage = Some(StageId::from_u128(stage));
         let accepted = accepted.to_vec();
-        self.hear(Message::Staged { part, stage, accepted, refused: vec![] });
+        let attempt = self.attempt;
+        self.hear(Message::Staged { part, attempt, stage, accepted, refused: vec![] });
+    }
+
+    fn activated(&mut self, part: PartId, stage: u128) {
+        let (attempt, stage) = (Some(self.attempt), StageId::from_u128(stage));
+        self.hear(Message::Activated { part, attempt, stage });
+    }
+
+    fn stage_only(&mut self, part: PartId, entities: Vec<Snapshot>) {
+        self.hear(Message::Stage { part, attempt: 0, to: HERE, entities });
     }
 
     /// The other process stages copies here; the staging's name.
     fn stage(&mut self, part: PartId, entities: Vec<Snapshot>) -> Option<StageId> {
-        self.hear(Message::Stage { part, to: HERE, entities });
+        self.stage_only(part, entities);
         match self.sent.first() {
             Some(Message::Staged { stage, .. }) => *stage,
             sent => panic!("{sent:?}"),
@@ -207,7 +223,7 @@ impl Bench {
     }
 
     fn commit(&mut self, part: PartId, stage: StageId, ids: &[EntityId]) {
-        self.hear(Message::Commit { part, stage, entities: ids.to_vec() });
+        self.hear(Message::Commit { part, attempt: 1, stage, entities: ids.to_vec() });
     }
 
     fn doubts(&mut self, part: PartId) -> DoubtAnswer {
@@ -265,7 +281,7 @@ fn the_decision_removes_the_row_and_is_recorded_in_one_transaction() {
     assert!(matches!(phase, PartPhase::Committed { snapshots, .. } if snapshots.len() == 1));
     assert_eq!(
         bench.sent,
-        [Message::Commit { part, stage: StageId::from_u128(1), entities: vec![id] }]
+        [Message::Commit { part, attempt: 0, stage: StageId::from_u128(1), entities: vec![id] }]
     );
 }
 
@@ -278,7 +294,7 @@ fn activate_makes_the_entity_live_and_records_the_outcome_in_one_transaction() {
     assert_eq!(bench.kinds, [RecordKind::Activate]);
     assert_eq!(bench.core.image().entities[&entity(5)].epoch, OwnershipEpoch(3));
     assert!(bench.core.image().activations.contains_key(&theirs(1)));
-    assert_eq!(bench.sent, [Message::Activated { part: theirs(1), stage }]);
+    assert_eq!(bench.sent, [Message::Activated { part: theirs(1), attempt: None, stage }]);
 }
 
 #[test]
@@ -290,9 +306,9 @@ fn the_end_comes_after_the_acknowledgement_and_only_then_is_it_reported() {
     assert_eq!(bench.report(part.saga).entities[0].outcome, Outcome::Pending);
     bench.pass(1_000);
     assert_eq!(bench.report(part.saga).state, SagaState::InDoubt);
-    bench.hear(Message::Activated { part, stage: StageId::from_u128(9) });
+    bench.activated(part, 9);
     assert!(bench.kinds.is_empty(), "of another staging");
-    bench.hear(Message::Activated { part, stage: StageId::from_u128(1) });
+    bench.activated(part, 1);
     assert_eq!(bench.kinds, [RecordKind::End]);
     let report = bench.report(part.saga);
     assert_eq!(report.state, SagaState::Done);
@@ -323,7 +339,7 @@ fn everything_is_idempotent_by_the_name_of_the_part() {
     for repeated in 0..3 {
         bench.commit(theirs(1), stage, &[entity(5)]);
         assert_eq!(bench.kinds.is_empty(), repeated > 0);
-        assert_eq!(bench.sent, [Message::Activated { part: theirs(1), stage }]);
+        assert_eq!(bench.sent, [Message::Activated { part: theirs(1), attempt: None, stage }]);
     }
     assert_eq!(bench.stage(theirs(1), vec![copy(5, 3)]), Some(stage));
     assert!(bench.kinds.is_empty());
@@ -413,7 +429,8 @@ fn a_decided_part_is_sent_again_pauses_without_its_destination_and_resumes() {
     let id = bench.create();
     let part = bench.prepare(&[id]);
     bench.staged(part, 1, &[id]);
-    let commit = Message::Commit { part, stage: StageId::from_u128(1), entities: vec![id] };
+    let commit =
+        Message::Commit { part, attempt: 0, stage: StageId::from_u128(1), entities: vec![id] };
     bench.pass(1_000);
     assert_eq!(bench.sent.first(), Some(&commit));
     bench.view(None);
@@ -439,7 +456,7 @@ fn undecided_is_never_unknown_and_aborted_is_unknown() {
     bench.staged(part, 1, &[id]);
     let committed = DoubtAnswer::Committed { stage: StageId::from_u128(1), entities: vec![id] };
     assert_eq!(bench.doubts(part), committed);
-    bench.hear(Message::Activated { part, stage: StageId::from_u128(1) });
+    bench.activated(part, 1);
     assert_eq!(bench.doubts(part), committed, "for a while after its end");
     let id = bench.create();
     let part = bench.prepare(&[id]);
@@ -453,7 +470,7 @@ fn an_outcome_is_kept_for_300_s_and_an_activation_until_its_source_forgot() {
     let id = bench.create();
     let part = bench.prepare(&[id]);
     bench.staged(part, 1, &[id]);
-    bench.hear(Message::Activated { part, stage: StageId::from_u128(1) });
+    bench.activated(part, 1);
     let stage = bench.stage(theirs(1), vec![copy(5, 3)]).unwrap();
     bench.commit(theirs(1), stage, &[entity(5)]);
     bench.pass(299_000);
@@ -474,7 +491,8 @@ fn an_outcome_is_kept_for_300_s_and_an_activation_until_its_source_forgot() {
 fn the_envelope_is_fenced_by_the_current_view() {
     let mut bench = Bench::new();
     bench.view(Some(1));
-    let stage = |part| Message::Stage { part, to: HERE, entities: vec![copy(5, 3)] };
+    let entities = vec![copy(5, 3)];
+    let stage = |part| Message::Stage { part, attempt: 0, to: HERE, entities: entities.clone() };
     let term = view(1, None).term;
     bench.give(Input::Received { from: other(1), term, message: stage(theirs(1)) });
     assert_eq!(bench.sent, [Message::StaleTerm { term: view(2, None).term }]);
@@ -513,8 +531,10 @@ fn the_answer_to_stage_and_commit_list_the_exact_subset() {
     let part = bench.prepare(&[a, b, c]);
     let refused = vec![(b, Reason::StagingFailed("no room".into()))];
     let stage = Some(StageId::from_u128(1));
-    bench.hear(Message::Staged { part, stage, accepted: vec![a], refused: refused.clone() });
-    let commit = Message::Commit { part, stage: StageId::from_u128(1), entities: vec![a] };
+    let (attempt, accepted) = (bench.attempt, vec![a]);
+    bench.hear(Message::Staged { part, attempt, stage, accepted, refused: refused.clone() });
+    let commit =
+        Message::Commit { part, attempt: 0, stage: StageId::from_u128(1), entities: vec![a] };
     assert_eq!(bench.sent, [commit]);
     assert!(!bench.owns(a) && bench.owns(b) && bench.owns(c));
     let Some(Reply::Entity(Ok(_))) = bench.ask(Request::Put(b, Bytes::new())) else { panic!() };
@@ -569,7 +589,7 @@ fn only_the_two_processes_of_a_part_can_speak_of_it() {
     let mut bench = Bench::new();
     bench.stage(theirs(1), vec![copy(5, 3)]).unwrap();
     let mine = PartId { source: ME, ..theirs(1) };
-    bench.hear(Message::Stage { part: mine, to: HERE, entities: vec![copy(6, 1)] });
+    bench.stage_only(mine, vec![copy(6, 1)]);
     assert!(bench.sent.is_empty() && bench.kinds.is_empty());
     let third = PartId { source: ProcessId::from_u128(3), ..theirs(1) };
     bench.hear(Message::Abort { part: third });
@@ -666,7 +686,7 @@ fn leaving_refuses_new_work_and_aborts_what_is_undecided() {
     assert_eq!(bench.kinds, [RecordKind::Abort]);
     assert_eq!(bench.report(undecided.saga).state, SagaState::Done);
     assert_eq!(bench.try_move(&[b], ALSO_HERE), Err(Reason::ViewChanged));
-    bench.hear(Message::Activated { part: decided, stage: StageId::from_u128(1) });
+    bench.activated(decided, 1);
     assert_eq!(bench.replies, [Reply::Left(true)]);
 }
 
@@ -703,6 +723,20 @@ fn a_full_window_is_tried_again_soon_and_no_phase_runs_out_meanwhile() {
     bench.pass(1_000);
     let outcome = Outcome::Aborted { reason: Reason::Unreachable };
     assert_eq!(bench.report(part.saga).entities[0].outcome, outcome);
+}
+
+/// A process that was held up itself finds its timer rung and the answer waiting: the answer is
+/// taken first, whatever came before it.
+#[test]
+fn an_answer_that_waits_behind_an_overdue_timer_is_in_time() {
+    let mut bench = Bench::new();
+    let id = bench.create();
+    let part = bench.prepare(&[id]);
+    bench.now += Duration::from_secs(2);
+    bench.create();
+    assert_eq!(bench.kinds, [RecordKind::Create], "nothing is given up but when the timer rings");
+    bench.staged(part, 1, &[id]);
+    assert_eq!(bench.kinds, [RecordKind::Commit]);
 }
 
 /// A session made on demand: the first message finds none, and goes out as soon as there is one.

@@ -34,9 +34,10 @@ impl Timers {
         }
     }
 
-    /// Takes one that is due.
-    pub(crate) fn pop(&mut self, now: Duration) -> Option<Timer> {
-        let &(at, timer) = self.order.first()?;
+    /// Takes one that is due, if it was not before `since`.
+    pub(crate) fn pop(&mut self, since: Duration, now: Duration) -> Option<Timer> {
+        let first = (since, Timer::Part(PartId::MIN));
+        let &(at, timer) = self.order.range(first..).next()?;
         if at > now {
             return None;
         }

@@ -5,7 +5,7 @@ use super::timers::Timer;
 use super::{Core, Flaw};
 use crate::limits::{DOUBTS_PER_MESSAGE, HELD_BYTES, HELD_MESSAGES};
 use crate::row::PartPhase;
-use crate::{DoubtAnswer, Message, PartId, Reason};
+use crate::{Attempt, DoubtAnswer, Message, PartId, Reason};
 
 impl Core {
     /// Takes a new view or status: gives up what it ended, goes on with what it let go on.
@@ -13,10 +13,11 @@ impl Core {
         if self.view.as_ref() == Some(&view) {
             return;
         }
-        self.view = Some(view);
-        self.abort_ended_by_view(out);
+        self.peers.retain(|peer| view.members.contains_key(peer));
+        let before = self.view.replace(view);
+        self.abort_ended_by_view(before.as_ref(), out);
         if self.is_active() {
-            self.resume(out);
+            self.resume(before.as_ref());
             self.held_bytes = 0;
             for (from, term, message) in std::mem::take(&mut self.held) {
                 self.on_received(from, term, message, out);
@@ -32,54 +33,63 @@ impl Core {
     }
 
     /// Undecided parts whose source or destination is not the process it was.
-    fn abort_ended_by_view(&mut self, out: &mut Step) {
-        let Some(view) = self.view.clone() else { return };
-        let parts: Vec<PartId> = self.flights.keys().copied().collect();
+    fn abort_ended_by_view(&mut self, before: Option<&Membership>, out: &mut Step) {
+        let Some(view) = &self.view else { return };
         let me = self.config.me;
-        for part in parts {
-            let freezing = self.flights.get(&part).and_then(|flight| flight.freezing.as_ref());
-            let row =
-                freezing.map(|f| &f.row).or_else(|| self.image.parts.get(&part).map(|r| &**r));
-            let Some(row) = row else { continue };
-            let same = view.members.get(&row.destination) == Some(&row.destination_incarnation)
-                && view.members.get(&me) == Some(&row.source_incarnation);
-            let gone = !view.members.contains_key(&row.destination);
-            if row.phase == PartPhase::Prepared && !same {
-                self.abort(part, &Reason::ViewChanged, Vec::new(), out);
-                self.abort_queue(part.saga, &Reason::ViewChanged, out);
-            } else if row.phase != PartPhase::Prepared && gone && self.flawed(Flaw::EndOnRemoval) {
-                self.end(part, out);
+        let (mine, members) = (view.members.get(&me).copied(), &view.members);
+        let was = |process: ProcessId| before.and_then(|view| view.members.get(&process)).copied();
+        let other = |to: &ProcessId| {
+            before.is_none() || was(me) != mine || was(*to) != members.get(to).copied()
+        };
+        let others = self.lanes.keys().filter(|to| other(to));
+        let others: Vec<_> = others.map(|to| (*to, members.get(to).copied())).collect();
+        for (to, life) in others {
+            let open = self.lanes.get(&to).map(|lane| lane.open.clone()).unwrap_or_default();
+            for part in open {
+                let freezing = self.flights.get(&part).and_then(|flight| flight.freezing.as_ref());
+                let row = freezing.map(|f| &f.row);
+                let row = row.or_else(|| self.image.parts.get(&part).map(|row| &**row));
+                let Some(row) = row else { continue };
+                let same = life == Some(row.destination_incarnation)
+                    && mine == Some(row.source_incarnation);
+                let undecided = row.phase == PartPhase::Prepared;
+                if undecided && !same {
+                    self.abort(part, &Reason::ViewChanged, Vec::new(), out);
+                    self.abort_queue(part.saga, &Reason::ViewChanged, out);
+                } else if !undecided && life.is_none() && self.flawed(Flaw::EndOnRemoval) {
+                    self.end(part, out);
+                }
             }
-        }
-        let queued = self.sagas.iter().filter(|(_, saga)| {
-            !saga.queue.is_empty() && !view.members.contains_key(&saga.destination)
-        });
-        let queued: Vec<_> = queued.map(|(id, _)| *id).collect();
-        for id in queued {
-            self.abort_queue(id, &Reason::ViewChanged, out);
+            if life.is_none() {
+                self.abort_waiting(to, &Reason::ViewChanged, out);
+            }
         }
     }
 
     /// Sends again at once, in the new view, whatever waits for an answer; pauses what cannot be
     /// sent.
-    fn resume(&mut self, out: &mut Step) {
-        let parts: Vec<PartId> = self.flights.keys().copied().collect();
-        for part in parts {
-            let Some(row) = self.image.parts.get(&part) else { continue };
-            let (to, prepared) = (row.destination, row.phase == PartPhase::Prepared);
-            if let Some(flight) = self.flights.get_mut(&part) {
-                flight.backoff = super::flight::Backoff::default();
-                flight.alarmed = false;
-                flight.in_doubt |= !prepared;
+    fn resume(&mut self, before: Option<&Membership>) {
+        let lanes: Vec<ProcessId> = self.lanes.keys().copied().collect();
+        for to in lanes {
+            let reached = self.reaches(to);
+            if !reached && before.is_some_and(|view| !view.members.contains_key(&to)) {
+                // Paused already.
+                continue;
             }
-            if prepared || self.reaches(to) {
+            let open = self.lanes.get(&to).map(|lane| lane.open.clone()).unwrap_or_default();
+            for part in open {
+                let Some(row) = self.image.parts.get(&part) else { continue };
+                let prepared = row.phase == PartPhase::Prepared;
+                if let Some(flight) = self.flights.get_mut(&part) {
+                    flight.backoff = super::flight::Backoff::default();
+                    flight.alarmed = false;
+                }
+                if !prepared {
+                    self.doubt(part);
+                }
                 // The timer repeats it, and knows when it is too late for that.
-                self.timers.set(Timer::Part(part), Some(self.now));
-            } else {
-                self.timers.set(Timer::Part(part), None);
-            }
-            if !prepared {
-                self.pump(part.saga, out);
+                let at = (prepared || reached).then_some(self.now);
+                self.timers.set(Timer::Part(part), at);
             }
         }
         let stagings: Vec<PartId> = self.doubting.keys().copied().collect();
@@ -122,11 +132,11 @@ impl Core {
     fn dispatch(&mut self, from: ProcessId, message: Message, out: &mut Step) {
         let me = self.config.me;
         match message {
-            Message::Stage { part, to, entities } if part.source == from => {
-                self.on_stage(from, part, to, entities, out);
+            Message::Stage { part, attempt, to, entities } if part.source == from => {
+                self.on_stage(from, Attempt { part, number: attempt }, to, entities, out);
             }
-            Message::Commit { part, stage, entities } if part.source == from => {
-                self.on_commit(from, part, stage, &entities, out);
+            Message::Commit { part, attempt, stage, entities } if part.source == from => {
+                self.on_commit(from, (part, Some(attempt)), stage, &entities, out);
             }
             Message::Abort { part } if part.source == from => self.discard(part, |_| true, out),
             Message::DoubtAnswers { answers } => {
@@ -136,11 +146,12 @@ impl Core {
                     }
                 }
             }
-            Message::Staged { part, stage, accepted, refused } if part.source == me => {
-                self.on_staged(from, part, stage, &accepted, refused, out);
+            Message::Staged { part, attempt, stage, accepted, refused } if part.source == me => {
+                let attempt = Attempt { part, number: attempt };
+                self.on_staged(from, attempt, stage, &accepted, refused, out);
             }
-            Message::Activated { part, stage } if part.source == me => {
-                self.on_activated(from, part, stage, out);
+            Message::Activated { part, attempt, stage } if part.source == me => {
+                self.on_activated(from, part, attempt, stage, out);
             }
             Message::UnknownStage { part, stage } if part.source == me => {
                 self.on_unknown_stage(from, part, stage, out);

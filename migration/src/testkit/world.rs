@@ -148,6 +148,7 @@ impl World {
             limits: Limits::default(),
             seed,
             host_store: false,
+            hooks: false,
             flaw: self.flaw,
         };
         let mut step = Step::default();
@@ -280,6 +281,7 @@ impl World {
             }
             Effect::Reply(call, reply) => self.answered(process, call, reply),
             Effect::Stale(..) | Effect::Store(_) | Effect::Measured(..) | Effect::Alarm(..) => {}
+            Effect::AskHook(..) | Effect::Moved(_) => {}
         }
     }
 

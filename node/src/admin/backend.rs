@@ -133,6 +133,11 @@ pub trait Backend: Send + Sync + 'static {
     /// recorder of the server's in place. Must not block.
     fn record_metrics(&self) {}
 
+    /// Histograms in Prometheus' text format, for what the recorder has no form for. Must not block.
+    fn histograms(&self) -> String {
+        String::new()
+    }
+
     /// The event stream from now on, if there is one.
     fn events(&self) -> Option<broadcast::Receiver<Event>> {
         None

@@ -84,7 +84,8 @@ pub(crate) async fn scrape(State(app): State<Arc<App>>) -> Response {
         }
         app.backend.record_metrics();
     });
-    let mut response = Response::new(Body::from(app.metrics.recorder.handle().render()));
+    let text = app.metrics.recorder.handle().render() + &app.backend.histograms();
+    let mut response = Response::new(Body::from(text));
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, text);
     response

@@ -92,7 +92,9 @@ pub fn status_of(reason: &Reason) -> StatusCode {
         | Reason::IdempotencyMismatch
         | Reason::BubbleClaimed { .. }
         | Reason::BubbleNotEmpty => StatusCode::CONFLICT,
-        Reason::Refused(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Reason::Refused(_) | Reason::HookTimedOut | Reason::HookFailed => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         Reason::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
         Reason::Unreachable
         | Reason::Isolated
@@ -113,7 +115,7 @@ fn title_of(reason: &Reason) -> &'static str {
         Reason::NotHosted => "The bubble is not hosted here",
         Reason::EpochMismatch { .. } => "The entity is at another ownership epoch",
         Reason::Unreachable => "The destination cannot be reached",
-        Reason::Refused(_) => "The move was refused",
+        Reason::Refused(_) | Reason::HookTimedOut | Reason::HookFailed => "The move was refused",
         Reason::StagingFailed(_) => "The entity could not be staged",
         Reason::Timeout(_) => "No answer in time",
         Reason::Isolated => "The process is isolated",

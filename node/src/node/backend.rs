@@ -90,6 +90,10 @@ impl Backend for Node {
         Self::leave(self);
     }
 
+    fn histograms(&self) -> String {
+        metrics::histograms(&self.tree)
+    }
+
     fn record_metrics(&self) {
         metrics::record(&self.tree);
     }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lampyrid_membership::{ViewEvent, start_identity};
-use lampyrid_migration::{Directory, MigrationMessage, Storage as StateStorage};
+use lampyrid_migration::{Directory, MigrationMessage};
 use lampyrid_registry::RegistryHandle;
 use lampyrid_wire::{BubbleId, ClusterId, ProcessId};
 use ractor::SpawnErr;
 use tokio::net::TcpListener;
 
 use super::Node;
+use super::builder::Host;
 use super::parts::Parts;
 use super::tree::{Counters, Tree};
 use crate::Reason;
@@ -69,7 +70,7 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.map_err(|_| StartError::RuntimeStopped)?
 }
 
-pub(super) async fn start(config: NodeConfig, states: StateStorage) -> Result<Node, StartError> {
+pub(super) async fn start(config: NodeConfig, host: Host) -> Result<Node, StartError> {
     config.check()?;
     let data_dir = config.data_dir.clone();
     let storage = blocking(move || Ok(Storage::open(data_dir.as_deref())?)).await?;
@@ -90,7 +91,7 @@ pub(super) async fn start(config: NodeConfig, states: StateStorage) -> Result<No
     let parts = Parts::new(&config, identity, advertised, &storage)?;
     let links = parts.links(&config, listener, advertised)?;
     let counters = Counters { links: links.counters(), ..parts.counters.clone() };
-    let arguments = parts.migration(&storage, states, links.clone());
+    let arguments = parts.migration(&storage, host, links.clone());
     let tree =
         Tree::start(&parts.clock, &parts.end, counters, parts.claims.clone(), arguments).await?;
     let bubbles = match first_bubbles(&parts, &storage, &config.bubbles).await {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lampyrid_membership::RefusalReason;
-use lampyrid_migration::Phase;
+use lampyrid_migration::{Hook, HookOutcome, LATENCY_BOUNDS_MICROS, Phase};
 use lampyrid_wire::Channel;
 use metrics::{counter, gauge};
 
@@ -84,6 +84,37 @@ fn migration(counters: &lampyrid_migration::MigrationCounters) {
         gauge!("lampyrid_migration_phase_seconds", "phase" => name)
             .set(latency.sum().as_secs_f64());
     }
+    for hook in Hook::ALL {
+        for outcome in HookOutcome::ALL {
+            let (hook_name, outcome_name) = (hook.name(), outcome.name());
+            counter!("lampyrid_hooks_total", "hook" => hook_name, "outcome" => outcome_name)
+                .absolute(counters.hook(hook).ended(outcome));
+        }
+    }
+    counter!("lampyrid_hooks_left_out_total").absolute(counters.hooks_left_out());
+}
+
+/// How long the calls of hooks took, as a histogram in Prometheus' text format: the recorder makes
+/// none of counts that were taken elsewhere.
+pub(super) fn histograms(tree: &Tree) -> String {
+    const NAME: &str = "lampyrid_hook_seconds";
+    let mut text = format!(
+        "# HELP {NAME} Calls of hooks, to their end or to their limit\n# TYPE {NAME} histogram\n"
+    );
+    for hook in Hook::ALL {
+        let (took, name) = (tree.counters.migration.hook(hook).took(), hook.name());
+        let bounds = LATENCY_BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6);
+        let bounds = bounds.map(|bound| bound.to_string()).chain(["+Inf".to_owned()]);
+        let mut sum = 0;
+        for (count, bound) in took.buckets().into_iter().zip(bounds) {
+            sum += count;
+            text += &format!("{NAME}_bucket{{hook=\"{name}\",le=\"{bound}\"}} {sum}\n");
+        }
+        let seconds = took.sum().as_secs_f64();
+        text += &format!("{NAME}_sum{{hook=\"{name}\"}} {seconds}\n");
+        text += &format!("{NAME}_count{{hook=\"{name}\"}} {sum}\n");
+    }
+    text
 }
 
 fn links(counters: &crate::links::LinkCounters) {
@@ -139,6 +170,11 @@ pub(crate) fn describe() {
         "lampyrid_migration_phase_seconds",
         Unit::Seconds,
         "Time that all phases of moves so far took together"
+    );
+    describe_counter!("lampyrid_hooks_total", "Calls of hooks, by how they ended");
+    describe_counter!(
+        "lampyrid_hooks_left_out_total",
+        "Calls of post_migrate left out because too many waited"
     );
     describe_gauge!("lampyrid_link_sessions", "Sessions with other processes");
     describe_gauge!("lampyrid_link_handshakes", "Handshakes under way");

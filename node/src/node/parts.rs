@@ -13,10 +13,7 @@ use lampyrid_membership::{
     AcceptorState, Ended, LinkEvent, MembershipArguments, MembershipConfig, MembershipPort, Pace,
     RefusalReason, Status, ViewEvent, ViewHandle, ViewState,
 };
-use lampyrid_migration::{
-    Directory, Limits, MigrationArguments, MigrationHandle, MigrationMessage,
-    Storage as StateStorage,
-};
+use lampyrid_migration::{Directory, MigrationArguments, MigrationHandle, MigrationMessage};
 use lampyrid_registry::{Hooks, Post, RegistryArguments, RegistryHandle, RegistryMessage};
 use lampyrid_wire::{
     BootNonce, BubbleId, Channel, Clock, ClusterId, Inbound, Member, Outbound, Peer, ProcessId,
@@ -26,6 +23,7 @@ use rand::Rng;
 use tokio::net::TcpListener;
 
 use super::boot::StartError;
+use super::builder::Host;
 use super::end::{End, Fatal, NotJoined};
 use super::memory::Memory;
 use super::tree::{Claims, Counters, Rest};
@@ -175,7 +173,7 @@ impl Parts {
     pub(super) fn migration(
         &self,
         storage: &Storage,
-        states: StateStorage,
+        host: Host,
         links: LinksHandle,
     ) -> impl Fn() -> MigrationArguments + Send + Sync + use<> {
         let (clock, view, nonce) = (Arc::clone(&self.clock), self.view.clone(), self.nonce);
@@ -192,8 +190,9 @@ impl Parts {
                 outbound: Arc::new(links.clone()),
                 view: view.clone(),
                 journal: journal.clone(),
-                storage: states.clone(),
-                limits: Limits::default(),
+                storage: host.states.clone(),
+                hooks: host.hooks.clone(),
+                limits: host.limits,
                 slot: slot.clone(),
                 on_stale: Arc::new(move |peer: Peer, _| port.stale_peer(peer.process)),
                 counters: Arc::clone(&counters),

@@ -93,6 +93,7 @@ impl Concerns {
             view: view.clone(),
             journal: Storage::open(None).unwrap().journal,
             storage: StateStorage::Durable,
+            hooks: None,
             limits: Limits::default(),
             slot: migration_slot.clone(),
             on_stale: Arc::new(|_, _| {}),

@@ -1,0 +1,61 @@
+use std::sync::Arc;
+
+use lampyrid_migration::{EntityStore, HostStore, Limits, MoveHooks, Storage};
+
+use super::{Node, StartError, boot};
+use crate::config::NodeConfig;
+
+/// What a host brings along.
+#[derive(Clone)]
+pub(super) struct Host {
+    pub(super) states: Storage,
+    pub(super) hooks: Option<Arc<dyn MoveHooks>>,
+    pub(super) limits: Limits,
+}
+
+/// A process that is to start, and what its host brings along.
+#[must_use]
+pub struct NodeBuilder {
+    config: NodeConfig,
+    host: Host,
+}
+
+impl std::fmt::Debug for NodeBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeBuilder").field("limits", &self.host.limits).finish_non_exhaustive()
+    }
+}
+
+impl NodeBuilder {
+    pub(super) fn new(config: NodeConfig) -> Self {
+        let host = Host { states: Storage::Durable, hooks: None, limits: Limits::default() };
+        Self { config, host }
+    }
+
+    /// The states of active entities are in that store; without one, in the data directory.
+    pub fn store(mut self, store: Arc<dyn EntityStore>) -> Self {
+        self.host.states = Storage::Host(HostStore::new(store));
+        self
+    }
+
+    /// These are asked before entities move and told when they have.
+    pub fn hooks(mut self, hooks: Arc<dyn MoveHooks>) -> Self {
+        self.host.hooks = Some(hooks);
+        self
+    }
+
+    /// What may be under way at once, and how long it may take.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.host.limits = limits;
+        self
+    }
+
+    /// Starts it; see [`Node::start`]. Not cancellation safe: a dropped future may leave the data
+    /// directory in use until the runtime ends.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    pub async fn start(self) -> Result<Node, StartError> {
+        boot::start(self.config, self.host).await
+    }
+}
