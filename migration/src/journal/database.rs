@@ -72,8 +72,8 @@ impl Journal for Database {
         let mut log = transaction.open_table(LOG_TABLE).map_err(store)?;
         let mut tail = Tail::at(index.next());
         let brought: usize = writes.iter().map(RawWrite::bytes).sum();
-        let budget = CLEAN_FACTOR * brought as u64;
-        clean(&mut log, &mut index, &mut tail, budget, self.dead_bytes)?;
+        index.earned(CLEAN_FACTOR * brought as u64);
+        clean(&mut log, &mut index, &mut tail, self.dead_bytes)?;
         for write in &writes {
             let place = tail.push_raw(write)?;
             index.wrote(write.table, &write.key, write.value.is_some(), place);
@@ -89,29 +89,30 @@ impl Journal for Database {
     }
 }
 
-/// Removes the oldest rows of the log while too much of it is dead, up to about `budget` bytes,
-/// and appends again what of them is live.
+/// Removes the oldest rows of the log while too much of it is dead and the commits so far have
+/// earned it, and appends again what of them is live.
 fn clean(
     log: &mut redb::Table<'_, u64, &'static [u8]>,
     index: &mut Index,
     tail: &mut Tail,
-    mut budget: u64,
     dead_bytes: u64,
 ) -> Result<(), JournalError> {
     let end = index.next();
-    while budget > 0 && index.oldest() < end && index.wants_cleaning(dead_bytes) {
+    while index.oldest() < end && index.wants_cleaning(dead_bytes) {
         let position = index.oldest();
-        let row = log.remove(position).map_err(store)?;
+        let row = log.get(position).map_err(store)?;
         let row = row.ok_or_else(|| log_error(position, "the row is missing"))?;
-        let row = row.value();
-        for write in read_row(position, row)?.1 {
+        if !index.spend(row.value().len()) {
+            break;
+        }
+        for write in read_row(position, row.value())?.1 {
             if index.is_live(position, &write) {
                 let place = tail.push(write.table, write.key, write.value)?;
                 index.wrote(write.table, write.key, true, place);
             }
         }
-        index.removed_oldest(row.len());
-        budget = budget.saturating_sub(row.len() as u64);
+        drop(row);
+        log.remove(position).map_err(store)?;
     }
     Ok(())
 }

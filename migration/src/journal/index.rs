@@ -9,7 +9,7 @@ pub(crate) const DEAD_BYTES: u64 = 16 * 1024 * 1024;
 /// on the average half of what is cleaned is dead, and each byte is written once more.
 pub(crate) const LIVE_FACTOR: u64 = 2;
 
-/// Bytes cleaned for each byte that a commit brings, at most.
+/// Bytes cleaned for each byte that commits bring, at most.
 pub(crate) const CLEAN_FACTOR: u64 = 2;
 
 /// Where in the log the newest write of each row is, and how much of the log is live: the
@@ -27,6 +27,8 @@ pub(crate) struct Index {
     next: u64,
     total_bytes: u64,
     live_bytes: u64,
+    /// Bytes that may be cleaned for what commits have brought since the last cleaning.
+    earned: u64,
     /// For look-ups without an allocation.
     name: Vec<u8>,
 }
@@ -90,15 +92,31 @@ impl Index {
         self.total_bytes += bytes as u64;
     }
 
-    /// The oldest row, of that many bytes, is gone.
-    pub(crate) fn removed_oldest(&mut self, bytes: usize) {
+    /// A commit has earned the cleaning of that many bytes.
+    pub(crate) fn earned(&mut self, bytes: u64) {
+        self.earned += bytes;
+    }
+
+    /// The oldest row, of that many bytes, goes, if that has been earned.
+    pub(crate) fn spend(&mut self, bytes: usize) -> bool {
+        let bytes = bytes as u64;
+        if self.earned < bytes {
+            return false;
+        }
+        self.earned -= bytes;
         self.oldest += 1;
-        self.total_bytes -= bytes as u64;
+        self.total_bytes -= bytes;
+        true
     }
 
     /// True while so much is dead that the oldest row should go; `dead_bytes` may be dead anyway.
-    pub(crate) fn wants_cleaning(&self, dead_bytes: u64) -> bool {
-        self.total_bytes > LIVE_FACTOR * self.live_bytes + dead_bytes
+    pub(crate) fn wants_cleaning(&mut self, dead_bytes: u64) -> bool {
+        let wants = self.total_bytes > LIVE_FACTOR * self.live_bytes + dead_bytes;
+        if !wants {
+            // What was not needed is not saved up for one long commit later.
+            self.earned = 0;
+        }
+        wants
     }
 
     fn name_of(&mut self, table: usize, key: &[u8]) {
