@@ -96,6 +96,15 @@ pub enum MigrationFault {
     StoreThread(String),
 }
 
+impl MigrationFault {
+    /// True if all that is amiss is a full disk: start the actor again until there is room.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let (Self::Unopenable(error) | Self::Journal(error)) = self else { return false };
+        matches!(error, JournalError::Full(_))
+    }
+}
+
 /// Runs the [`Core`]: turns messages and timers into inputs, and effects into frames and answers,
 /// once what they depend on is durable.
 #[derive(Debug, Default)]

@@ -1,3 +1,4 @@
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError, TableHandle};
@@ -33,7 +34,7 @@ impl Database {
     }
 
     /// Cleans a small log as well, for tests.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn cleaning_from(self, dead_bytes: u64) -> Self {
         Self { dead_bytes, ..self }
     }
@@ -178,6 +179,13 @@ pub(crate) fn read_all(database: &impl ReadableDatabase) -> Result<(Image, Index
     Ok((image, index))
 }
 
-fn store(error: impl std::error::Error) -> JournalError {
-    JournalError::Store(error.to_string())
+fn store(error: impl Into<redb::Error>) -> JournalError {
+    match error.into() {
+        redb::Error::Io(error)
+            if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+        {
+            JournalError::Full(error.to_string())
+        }
+        error => JournalError::Store(error.to_string()),
+    }
 }

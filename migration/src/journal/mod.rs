@@ -1,6 +1,8 @@
 //! Makes records durable: one transaction for each step, several in one sync.
 
 mod codec;
+#[cfg(test)]
+mod crash_tests;
 mod database;
 mod index;
 mod log;
@@ -24,9 +26,12 @@ use crate::{Image, Record};
 /// has been opened and replayed again.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JournalError {
-    /// The store failed: a full disk, a failed sync, a rejected page.
+    /// The store failed: a failed sync, a rejected page.
     #[error("the store failed: {0}")]
     Store(String),
+    /// The store found no room: a full disk or a quota. It may work again later.
+    #[error("the store has no room: {0}")]
+    Full(String),
     /// A record is not what was written.
     #[error("table `{table}`, key {key}: {why}")]
     Record {
@@ -85,7 +90,7 @@ impl JournalSource {
         Self { open: Arc::new(open), lease: Arc::default() }
     }
 
-    /// The journal in a database that [`open_database`] opened.
+    /// The journal in a database that [`open_database`] opened; once that has failed it stays so.
     #[must_use]
     pub fn database(database: Arc<redb::Database>) -> Self {
         Self::new(move || Ok(Box::new(Database::new(Arc::clone(&database)))))

@@ -52,11 +52,18 @@ pub struct Summary {
 }
 
 /// What a seed is inclined to.
-struct Mood {
+pub(crate) struct Mood {
     views: usize,
     crashes: usize,
     leaps: usize,
     replays: usize,
+}
+
+impl Mood {
+    /// To nothing but work.
+    pub(crate) fn calm() -> Self {
+        Self { views: 0, crashes: 0, leaps: 0, replays: 0 }
+    }
 }
 
 /// Runs one seed: faults first, then none.
@@ -123,7 +130,7 @@ pub fn run_with_crash_at(
 
 impl World {
     /// One thing happens.
-    fn event(&mut self, mood: &Mood) {
+    pub(crate) fn event(&mut self, mood: &Mood) {
         let process = self.random.below(self.processes.len());
         match self.random.below(100) {
             0..40 => self.deliver_some(),
@@ -221,7 +228,7 @@ impl World {
         }
     }
 
-    fn rise(&mut self, process: usize) {
+    pub(crate) fn rise(&mut self, process: usize) {
         let it = &mut self.processes[process];
         it.incarnation = it.incarnation.next();
         self.start(process);
@@ -235,7 +242,7 @@ impl World {
         }
     }
 
-    fn change_view(&mut self) {
+    pub(crate) fn change_view(&mut self) {
         let mut members = self.view.members.clone();
         for n in 0..self.processes.len() {
             let (id, incarnation) = (self.processes[n].id, self.processes[n].incarnation);
@@ -288,7 +295,7 @@ impl World {
     }
 
     /// No more faults: everybody is back, in one view, and everything comes to its end.
-    fn settle(&mut self) -> Result<(), Violation> {
+    pub(crate) fn settle(&mut self) -> Result<(), Violation> {
         (self.loss, self.repeat, self.delay) = (0, 0, 5);
         self.mostly_lost = None;
         self.crash_at = None;
@@ -344,7 +351,7 @@ impl World {
     }
 
     /// Every entity can still be moved.
-    fn probe(&mut self) -> Result<(), Violation> {
+    pub(crate) fn probe(&mut self) -> Result<(), Violation> {
         let ids: Vec<EntityId> = self.truth.keys().copied().collect();
         for id in ids {
             for _ in 0..self.processes.len() {
@@ -362,7 +369,7 @@ impl World {
     }
 
     /// In the end everything is forgotten, and the entities are still there.
-    fn compact(&mut self) -> Result<(), Violation> {
+    pub(crate) fn compact(&mut self) -> Result<(), Violation> {
         for _ in 0..4 {
             self.now += Duration::from_secs(301);
             for _ in 0..64 {

@@ -43,6 +43,9 @@ impl World {
     /// part has its copy; its epoch and its acknowledged writes never go back; what was reported
     /// as committed is there.
     pub(crate) fn check(&mut self) -> Result<(), Violation> {
+        if let Some(what) = self.noticed.take() {
+            return violation(what);
+        }
         for (n, process) in self.processes.iter().enumerate() {
             if process.live.as_ref().is_some_and(|live| !live.core.counts_hold()) {
                 return violation(format!("process {n}: its counts are not those of its rows"));

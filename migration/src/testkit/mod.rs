@@ -6,7 +6,10 @@
 
 mod chaos;
 mod check;
+mod disk;
+mod failing;
 mod random;
+mod stored;
 mod world;
 
 #[cfg(test)]
@@ -14,5 +17,7 @@ mod tests;
 
 pub use chaos::{Options, Summary, run, run_with_crash_at};
 pub use check::Violation;
+pub use disk::{Call, CrashDisk, Fault, FaultError, Survival};
+pub use failing::{FailingSummary, Trouble, run_failing};
 pub use random::Random;
 pub use world::World;

@@ -1,4 +1,4 @@
-use super::{Options, World, run, run_with_crash_at};
+use super::{Options, Trouble, World, run, run_failing, run_with_crash_at};
 use crate::Flaw;
 
 fn number(name: &str, default: u64) -> u64 {
@@ -52,6 +52,35 @@ fn a_crash_at_every_record_of_both_sides_loses_and_doubles_nothing() {
             assert!(transaction > 4, "process {process} made only {transaction} transactions");
         }
     }
+}
+
+/// Runs seeds until that many commits have failed.
+fn fail(trouble: Trouble) {
+    let wanted = number("LAMPYRID_FAILURES", 1_000);
+    let mut seed = number("LAMPYRID_FIRST_SEED", 0);
+    let (mut failures, mut moves, mut power_cuts) = (0, 0, 0);
+    while failures < wanted {
+        let summary = run_failing(seed, 1_000, trouble).unwrap_or_else(|error| {
+            panic!("{trouble:?}, seed {seed}: {error}\nagain: LAMPYRID_FIRST_SEED={seed}")
+        });
+        failures += summary.failures;
+        moves += summary.moves;
+        power_cuts += summary.power_cuts;
+        seed += 1;
+        assert!(seed < 100 + failures, "the disks hardly ever fail");
+    }
+    eprintln!("{trouble:?}: {failures} failed commits, {power_cuts} power cuts, {moves} moves");
+    assert!(moves > wanted / 4 && power_cuts > wanted / 10, "too little happens");
+}
+
+#[test]
+fn a_thousand_failed_syncs_lose_and_double_nothing() {
+    fail(Trouble::FailedSyncs);
+}
+
+#[test]
+fn a_thousand_full_disks_lose_and_double_nothing() {
+    fail(Trouble::FullDisks);
 }
 
 /// Seeds until the simulation notices that a rule is broken.

@@ -8,6 +8,7 @@ use lampyrid_wire::{
 
 use super::check::Truth;
 use super::random::Random;
+use super::stored::Stored;
 use crate::{
     CallId, Core, CoreConfig, Delivery, Effect, Expected, Flaw, Image, Input, Limits, Membership,
     Message, MigrateRequest, NewEntities, Outcome, Record, Reply, Request, SagaReport, SagaState,
@@ -16,6 +17,9 @@ use crate::{
 
 /// Bubbles of each process.
 pub(crate) const BUBBLES: usize = 2;
+
+/// Bytes of a state at most, where journals are real ones: more than a page of the store.
+const PADDING: usize = 6_000;
 
 /// Messages remembered for late repetition.
 const LOG_MAX: usize = 4_000;
@@ -40,6 +44,8 @@ pub(crate) struct Process {
     pub(crate) synced: u64,
     pub(crate) live: Option<Live>,
     pub(crate) view: Membership,
+    /// Where its journal is, if it is a real one; `disk` is what is in it as far as is known.
+    pub(crate) store: Option<Stored>,
 }
 
 /// A message on its way.
@@ -75,6 +81,8 @@ pub struct World {
     pub(crate) truth: BTreeMap<EntityId, Truth>,
     pub(crate) asked: BTreeMap<(usize, CallId), Asked>,
     pub(crate) reports: Vec<SagaReport>,
+    /// A broken invariant that was noticed outside of a check.
+    pub(crate) noticed: Option<String>,
     pub(crate) loss: usize,
     pub(crate) repeat: usize,
     pub(crate) delay: u64,
@@ -85,6 +93,8 @@ pub struct World {
     pub(crate) crash_at: Option<(usize, u64, bool)>,
     next_call: u64,
     next_version: u64,
+    /// Bytes that states have at most, beside their version.
+    padding: usize,
     releasing: bool,
     pub(crate) steps: u64,
 }
@@ -93,6 +103,15 @@ impl World {
     /// That many processes, all members of the first view.
     #[must_use]
     pub fn new(seed: u64, size: usize, flaw: Option<Flaw>) -> Self {
+        Self::with(seed, size, flaw, false)
+    }
+
+    /// The same with real journals, in stores on disks that can fail, and larger states.
+    pub(crate) fn stored(seed: u64, size: usize) -> Self {
+        Self::with(seed, size, None, true)
+    }
+
+    fn with(seed: u64, size: usize, flaw: Option<Flaw>, stored: bool) -> Self {
         let ids = (0..size).map(|n| ProcessId::from_u128(n as u128 + 1));
         let view = Membership {
             active: true,
@@ -106,6 +125,7 @@ impl World {
             synced: 0,
             live: None,
             view: view.clone(),
+            store: stored.then(|| Stored::new(seed ^ id.0.as_u128() as u64)),
         });
         let mut world = Self {
             random: Random::new(seed),
@@ -117,6 +137,7 @@ impl World {
             truth: BTreeMap::new(),
             asked: BTreeMap::new(),
             reports: Vec::new(),
+            noticed: None,
             loss: 0,
             repeat: 0,
             delay: 20,
@@ -125,6 +146,7 @@ impl World {
             crash_at: None,
             next_call: 0,
             next_version: 1,
+            padding: if stored { PADDING } else { 0 },
             releasing: false,
             steps: 0,
         };
@@ -139,8 +161,9 @@ impl World {
         world
     }
 
-    /// Starts a process, or only its actor, from its disk.
+    /// Starts a process, or only its actor, from its disk, if that can be read.
     pub(crate) fn start(&mut self, process: usize) {
+        let Some(disk) = self.find(process) else { return };
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.random.number().to_be_bytes());
         let config = CoreConfig {
@@ -152,7 +175,6 @@ impl World {
             flaw: self.flaw,
         };
         let mut step = Step::default();
-        let disk = self.processes[process].disk.clone();
         let core = Core::recover(config, disk, self.now, &mut step);
         let (unsynced, waiting) = (VecDeque::new(), VecDeque::new());
         let live = Live { core, unsynced, waiting, appended: 0, durable: 0 };
@@ -209,6 +231,9 @@ impl World {
 
     /// Makes that many transactions durable, in one sync.
     pub(crate) fn sync(&mut self, process: usize, count: usize) {
+        if self.processes[process].store.is_some() {
+            return self.sync_stored(process, count);
+        }
         for _ in 0..count {
             let it = &mut self.processes[process];
             let Some(live) = &mut it.live else { return };
@@ -233,7 +258,7 @@ impl World {
         self.release(process);
     }
 
-    fn release(&mut self, process: usize) {
+    pub(crate) fn release(&mut self, process: usize) {
         if std::mem::replace(&mut self.releasing, true) {
             // The steps that effects cause have their turn after those effects.
             return;
@@ -359,7 +384,11 @@ impl World {
     pub(crate) fn put(&mut self, process: usize, id: EntityId) {
         let version = self.next_version;
         self.next_version += 1;
-        let state = Bytes::copy_from_slice(&version.to_be_bytes());
+        let mut state = version.to_be_bytes().to_vec();
+        if self.padding > 0 {
+            state.resize(state.len() + self.random.below(self.padding), version as u8);
+        }
+        let state = Bytes::from(state);
         self.request(process, Request::Put(id, state), Asked::Put(id, version));
     }
 

@@ -1,0 +1,114 @@
+use std::sync::Arc;
+
+use super::disk::{CrashDisk, Survival};
+use super::world::World;
+use crate::{Database, Image, Journal, JournalError, Record, RecordKind, Write};
+
+/// Memory for the store's cache: small, so that pages go to the disk before their commit as well.
+const CACHE_BYTES: usize = 256 * 1024;
+
+/// So many bytes of the log may be dead: few, so that it is cleaned all the time.
+const DEAD_BYTES: u64 = 16 * 1024;
+
+/// The journal of a process in a store on a disk that fails.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    disk: CrashDisk,
+    journal: Option<Database>,
+    /// What a failed commit held: whether it is durable is known when the store was read again.
+    unknown: Vec<Vec<Record>>,
+    pub(crate) failures: u64,
+}
+
+impl Stored {
+    /// An empty one.
+    pub(crate) fn new(seed: u64) -> Self {
+        let disk = CrashDisk::new(seed);
+        Self { disk, journal: None, unknown: Vec::new(), failures: 0 }
+    }
+
+    pub(crate) fn disk(&self) -> &CrashDisk {
+        &self.disk
+    }
+
+    /// Opens the store, whoever had it open before, and reads it.
+    fn open(&mut self) -> Result<Image, JournalError> {
+        self.journal = None;
+        self.disk = self.disk.reopen();
+        let opened = redb::Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(self.disk.clone())
+            .map_err(|error| JournalError::Store(error.to_string()))?;
+        let mut journal = Database::new(Arc::new(opened)).cleaning_from(DEAD_BYTES);
+        let image = journal.replay()?;
+        self.journal = Some(journal);
+        Ok(image)
+    }
+
+    fn commit(&mut self, group: Vec<Vec<Record>>) -> Result<Vec<Vec<Record>>, JournalError> {
+        let journal = self.journal.as_mut().ok_or(JournalError::Stopped)?;
+        match journal.commit(&group) {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                self.unknown = group;
+                self.journal = None;
+                self.failures += 1;
+                Err(error)
+            }
+        }
+    }
+
+    /// The machine goes down with the process.
+    pub(crate) fn power_off(&mut self, survival: Survival) {
+        self.journal = None;
+        self.disk = self.disk.crash(survival);
+    }
+}
+
+impl World {
+    /// What a process that starts finds; `None` if it cannot start because its store cannot be
+    /// opened.
+    pub(crate) fn find(&mut self, process: usize) -> Option<Image> {
+        let it = &mut self.processes[process];
+        let Some(store) = &mut it.store else { return Some(it.disk.clone()) };
+        let image = store.open().ok()?;
+        let unknown = std::mem::take(&mut store.unknown);
+        if image != it.disk {
+            for record in unknown.iter().flatten() {
+                for write in &record.writes {
+                    it.disk.apply(write);
+                    // Nobody was told that it is there, but it is.
+                    if let (RecordKind::Create, Write::Entity(id, _)) = (record.kind, write) {
+                        self.truth.entry(*id).or_default();
+                    }
+                }
+            }
+            it.synced += unknown.len() as u64;
+        }
+        if image != it.disk {
+            self.noticed = Some(format!("process {process} reads what it never wrote"));
+        }
+        Some(image)
+    }
+
+    /// Makes that many transactions durable in one commit. If that fails the process goes no
+    /// further: nothing that depends on any of them is done.
+    pub(crate) fn sync_stored(&mut self, process: usize, count: usize) {
+        let it = &mut self.processes[process];
+        let (Some(live), Some(store)) = (&mut it.live, &mut it.store) else { return };
+        let count = count.min(live.unsynced.len());
+        let (numbers, group): (Vec<u64>, Vec<_>) = live.unsynced.drain(..count).unzip();
+        let Some(&last) = numbers.last() else { return };
+        match store.commit(group) {
+            Ok(group) => {
+                for write in group.iter().flatten().flat_map(|record| &record.writes) {
+                    it.disk.apply(write);
+                }
+                it.synced += count as u64;
+                live.durable = last;
+                self.release(process);
+            }
+            Err(_) => self.crash(process),
+        }
+    }
+}
