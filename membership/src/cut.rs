@@ -33,6 +33,17 @@ pub(crate) struct Cut {
     reports: BTreeMap<u16, Observer>,
     leaving: Places,
     unstable_since: BTreeMap<u16, Duration>,
+    /// The last count, as long as nothing it follows from has changed: a core asks several times
+    /// in each of its steps.
+    counted: Option<Count>,
+}
+
+/// A count of all reports, and what it was made from besides these.
+#[derive(Debug)]
+struct Count {
+    renewed: Places,
+    implied: bool,
+    tally: Tally,
 }
 
 #[derive(Debug, Default)]
@@ -53,7 +64,7 @@ pub struct ReportFacts {
 }
 
 /// What the reports amount to.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Members to be removed.
     pub(crate) stable: Places,
@@ -82,11 +93,15 @@ impl Cut {
         for subject in down.into_iter().filter(|&subject| subject != observer) {
             changed |= known.down.insert(subject);
         }
+        if changed {
+            self.counted = None;
+        }
         changed
     }
 
     /// Notes that a member said it leaves: complete by its own word. True if that is news.
     pub(crate) fn leave(&mut self, place: u16) -> bool {
+        self.counted = None;
         self.leaving.insert(place)
     }
 
@@ -150,7 +165,11 @@ impl Cut {
             }
         }
         if facts.leaving.fits(view.size()) {
-            news |= self.leaving.join(&facts.leaving);
+            let more = self.leaving.join(&facts.leaving);
+            if more {
+                self.counted = None;
+            }
+            news |= more;
         }
         (news, behind)
     }
@@ -166,38 +185,15 @@ impl Cut {
         renewed: &Places,
         implied: bool,
     ) -> Tally {
-        let topology = view.topology();
-        let reported: BTreeSet<u16> =
-            self.reports.values().flat_map(|known| known.down.iter().copied()).collect();
-        let count = |subject: u16, also: &dyn Fn(u16) -> bool| {
-            let all = topology.observers(subject);
-            all.iter().filter(|&&it| self.reports(it, subject) || also(it)).count()
-        };
-        let doubted: Places = reported
-            .into_iter()
-            .filter(|&subject| {
-                let d = topology.observers(subject).len();
-                d > 0 && count(subject, &|_| false) >= low_mark(d)
-            })
-            .collect();
-        let in_cut = |place: u16| {
-            implied
-                && (doubted.contains(place)
-                    || self.leaving.contains(place)
-                    || renewed.contains(place))
-        };
-        let mut tally = Tally::default();
-        for subject in doubted.iter() {
-            if self.leaving.contains(subject) || renewed.contains(subject) {
-                continue;
-            }
-            let d = topology.observers(subject).len();
-            if count(subject, &in_cut) >= high_mark(d) {
-                tally.stable.insert(subject);
-            } else {
-                tally.unstable.insert(subject);
-            }
-        }
+        let known = self.counted.take();
+        let known = known.filter(|it| it.implied == implied && it.renewed == *renewed);
+        let count = known.unwrap_or_else(|| Count {
+            renewed: renewed.clone(),
+            implied,
+            tally: self.count(view, renewed, implied),
+        });
+        let mut tally = count.tally.clone();
+        self.counted = Some(count);
         self.unstable_since.retain(|subject, _| tally.unstable.contains(*subject));
         for subject in tally.unstable.iter() {
             self.unstable_since.entry(subject).or_insert(now);
@@ -210,6 +206,46 @@ impl Cut {
                 since.is_some_and(|&since| now < since + UNSTABLE_PATIENCE)
             })
             .collect();
+        tally
+    }
+
+    /// What the reports amount to, however long subjects have been in doubt.
+    fn count(&self, view: &View, renewed: &Places, implied: bool) -> Tally {
+        let topology = view.topology();
+        let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
+        for (&observer, known) in &self.reports {
+            for &subject in &known.down {
+                let observes = topology.observers(subject).contains(&observer);
+                *counts.entry(subject).or_default() += usize::from(observes);
+            }
+        }
+        let doubted: Places = counts
+            .into_iter()
+            .filter(|&(subject, count)| {
+                let d = topology.observers(subject).len();
+                d > 0 && count >= low_mark(d)
+            })
+            .map(|(subject, _)| subject)
+            .collect();
+        let in_cut = |place: u16| {
+            implied
+                && (doubted.contains(place)
+                    || self.leaving.contains(place)
+                    || renewed.contains(place))
+        };
+        let mut tally = Tally::default();
+        for subject in doubted.iter() {
+            if self.leaving.contains(subject) || renewed.contains(subject) {
+                continue;
+            }
+            let observers = topology.observers(subject);
+            let reporting = |&&it: &&u16| self.reports(it, subject) || in_cut(it);
+            if observers.iter().filter(reporting).count() >= high_mark(observers.len()) {
+                tally.stable.insert(subject);
+            } else {
+                tally.unstable.insert(subject);
+            }
+        }
         tally
     }
 

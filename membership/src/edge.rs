@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::ProbeOutcome;
@@ -82,7 +82,8 @@ pub struct EdgeCore {
     verdict: Option<Verdict>,
     linked: bool,
     sequence: u64,
-    in_flight: BTreeMap<u64, Duration>,
+    /// Number and moment of each, in order.
+    in_flight: VecDeque<(u64, Duration)>,
     heard: Duration,
     next_probe: Duration,
     /// The session has to be back by then.
@@ -106,7 +107,7 @@ impl EdgeCore {
             verdict: None,
             linked,
             sequence: 0,
-            in_flight: BTreeMap::new(),
+            in_flight: VecDeque::new(),
             heard: now,
             next_probe: now,
             back_by: None,
@@ -210,9 +211,9 @@ impl EdgeCore {
             return;
         }
         self.sequence += 1;
-        self.in_flight.insert(self.sequence, now);
+        self.in_flight.push_back((self.sequence, now));
         if self.in_flight.len() > MAX_IN_FLIGHT {
-            self.in_flight.pop_first();
+            self.in_flight.pop_front();
         }
         out.push(EdgeOutput::Probe(self.sequence));
     }
@@ -249,7 +250,8 @@ impl EdgeCore {
     }
 
     fn answered(&mut self, now: Duration, sequence: u64, out: &mut Vec<EdgeOutput>) {
-        let Some(sent) = self.in_flight.remove(&sequence) else { return };
+        let at = self.in_flight.iter().position(|&(number, _)| number == sequence);
+        let Some((_, sent)) = at.and_then(|at| self.in_flight.remove(at)) else { return };
         let sample = now.saturating_sub(sent);
         if self.smoothed.is_zero() {
             (self.smoothed, self.variation) = (sample, sample / 2);

@@ -61,6 +61,26 @@ impl Places {
         grown
     }
 
+    /// All members of a view of `size`.
+    #[must_use]
+    pub fn all(size: usize) -> Self {
+        let mut words = vec![u64::MAX; size / 64];
+        if !size.is_multiple_of(64) {
+            words.push((1 << (size % 64)) - 1);
+        }
+        Self(words)
+    }
+
+    /// Takes all of another set out.
+    pub fn leave_out(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            *mine &= !theirs;
+        }
+        while self.0.last() == Some(&0) {
+            self.0.pop();
+        }
+    }
+
     /// Those in order.
     pub fn iter(&self) -> impl Iterator<Item = u16> + '_ {
         self.0.iter().enumerate().flat_map(|(at, &word)| {
@@ -152,6 +172,18 @@ mod tests {
             let bytes = encode(&set).unwrap();
             assert!(bytes.len() <= 4 + (2 * places.len()).min(126), "{} bytes", bytes.len());
             assert_eq!(decode::<Places>(&bytes).unwrap(), set);
+        }
+    }
+
+    #[test]
+    fn all_but_some_are_the_others() {
+        for size in [0, 1, 63, 64, 65, 128, 130] {
+            let mut set = Places::all(size.into());
+            assert_eq!(set, (0..size).collect());
+            set.leave_out(&(0..size).filter(|place| place % 3 > 0).collect());
+            assert_eq!(set, (0..size).step_by(3).collect());
+            set.leave_out(&Places::all(200));
+            assert_eq!(set, Places::default());
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //!     cargo run --release -p lampyrid-tests --example scale -- bootstrap -n 60
 //!     cargo run --release -p lampyrid-tests --example scale -- crash -n 60 -c 3 --seeds 20
-//!     cargo run --release -p lampyrid-tests --example scale -- loss -n 60 -c 1
+//!     cargo run --release -p lampyrid-tests --example scale -- loss-in -n 60 -c 1
+//!     cargo run --release -p lampyrid-tests --example scale -- flip-out -n 60 -c 1
 //!     cargo run --release -p lampyrid-tests --example scale -- load -n 60 -c 1
 
 use std::error::Error;

@@ -316,13 +316,12 @@ impl Agreement {
         if self.is_pre_owned() {
             return true;
         }
-        let mut open: Places =
-            (0..self.view.size()).filter_map(|p| u16::try_from(p).ok()).collect();
-        open = open.iter().filter(|&place| !gone.contains(place)).collect();
+        let mut open = Places::all(self.view.size());
+        open.leave_out(gone);
         let mut best = 0;
         for (_, by) in self.ballots.fast_votes() {
             best = best.max(by.len());
-            open = open.iter().filter(|&place| !by.contains(place)).collect();
+            open.leave_out(by);
         }
         let late = self.promised.is_some() && self.voted.as_ref().is_none_or(|v| !v.rank.is_fast());
         let own = usize::from(late && self.seat.is_some_and(|seat| open.contains(seat)));

@@ -119,14 +119,14 @@ impl MembershipCore {
             .filter(|waiting| waiting.asked_here || view.topology().is_full())
             .map(|waiting| waiting.member.clone())
             .collect();
-        let old = before.map(|before| self.links_of(before)).unwrap_or_default();
+        let old: Vec<Member> =
+            before.into_iter().flat_map(|before| self.links_of(before)).cloned().collect();
         let mut at_once = false;
         for member in old.iter().chain(&waiting) {
             self.owed.insert(member.process, Some(farewell));
         }
-        for member in self.links_of(view) {
-            self.owed.insert(member.process, None);
-        }
+        let linked: Vec<ProcessId> = self.links_of(view).map(|member| member.process).collect();
+        self.owed.extend(linked.into_iter().map(|process| (process, None)));
         for member in &waiting {
             at_once = true;
             if view.index_of(member.process).is_some() {
@@ -151,23 +151,21 @@ impl MembershipCore {
 
     /// The members of a view with whom this process has links in it: all in a full mesh, else its
     /// neighbours; if it is not in it, none.
-    pub(super) fn links_of(&self, view: &View) -> Vec<Member> {
-        if view.topology().is_full() {
-            return view.members().to_vec();
-        }
-        let Some(seat) = view.place_of(self.me.process) else { return Vec::new() };
-        let neighbours = view.topology().neighbours(seat);
-        neighbours.iter().filter_map(|&at| view.members().get(usize::from(at))).cloned().collect()
+    pub(super) fn links_of<'a>(
+        &self,
+        view: &'a View,
+    ) -> impl Iterator<Item = &'a Member> + use<'a> {
+        let full = view.topology().is_full();
+        let all = if full { view.members() } else { &[] };
+        let seat = view.place_of(self.me.process).filter(|_| !full);
+        let neighbours = seat.map_or(&[][..], |seat| view.topology().neighbours(seat));
+        all.iter().chain(neighbours.iter().filter_map(|&at| view.members().get(usize::from(at))))
     }
 
     /// Those whom the installed view removed or did not admit yet, or who are no neighbours by it,
     /// and who have not heard of it: their sessions are kept a little longer.
-    pub(super) fn farewells(&self) -> Vec<Member> {
-        self.outside
-            .iter()
-            .filter(|member| self.owed.contains_key(&member.process))
-            .cloned()
-            .collect()
+    pub(super) fn farewells(&self) -> impl Iterator<Item = &Member> {
+        self.outside.iter().filter(|member| self.owed.contains_key(&member.process))
     }
 
     /// Repeats the decision until everybody has it.

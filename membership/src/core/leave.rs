@@ -47,7 +47,6 @@ impl MembershipCore {
         let Some(before) = &self.before else { return true };
         let neighbours: Vec<_> = self
             .links_of(before)
-            .into_iter()
             .filter(|member| view.index_of(member.process).is_some())
             .collect();
         let have = neighbours.iter().filter(|member| self.installed_by.contains(&member.process));

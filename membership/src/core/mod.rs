@@ -315,7 +315,9 @@ impl MembershipCore {
 
     /// True if this very life of the process is a member.
     fn is_member(&self) -> bool {
-        self.view().is_some_and(|view| view.lists(self.me.process, self.me.incarnation))
+        let listed =
+            self.seat.zip(self.view()).and_then(|(at, view)| view.members().get(usize::from(at)));
+        listed.is_some_and(|member| member.incarnation == self.me.incarnation)
     }
 
     /// A member that is not alone.

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lampyrid_wire::{Incarnation, Peer, ProcessId};
+use lampyrid_wire::{Incarnation, Member, Peer, ProcessId};
 
 use super::{EdgeEvent, MembershipCore, Output, Subject};
 use crate::limits::{ACCUSATION_HOLDS, EDGE_LIMIT, HOLD, LATE, PULSE, RECONNECT_HOLD};
@@ -107,29 +107,32 @@ impl MembershipCore {
 
     /// Observes exactly its subjects of the installed view, while a member oneself.
     pub(super) fn refresh_watch(&mut self, out: &mut Vec<Output>) {
-        let subjects: Vec<Subject> = match self.view() {
-            Some(view) if self.is_member() => view
-                .topology()
-                .subjects(self.seat.unwrap_or(u16::MAX))
-                .iter()
-                .filter_map(|&place| view.members().get(usize::from(place)))
-                .map(|member| Subject {
-                    member: member.clone(),
-                    linked: self
-                        .sessions
-                        .get(&member.process)
-                        .is_some_and(|peer| peer.incarnation == member.incarnation),
-                })
-                .collect(),
-            _ => Vec::new(),
+        let view = self.durable.view.clone().filter(|_| self.is_member());
+        let members = || {
+            let seat = self.seat.unwrap_or(u16::MAX);
+            view.iter().flat_map(move |view| {
+                let places = view.topology().subjects(seat).iter();
+                places.filter_map(|&place| view.members().get(usize::from(place)))
+            })
         };
-        let keys: Vec<_> = subjects.iter().map(|subject| subject.member.key()).collect();
-        let wanted = (self.watching.attempt, keys);
-        if self.watching.emitted.as_ref() == Some(&wanted)
-            || (self.watching.emitted.is_none() && subjects.is_empty())
-        {
+        let attempt = self.watching.attempt;
+        let same = match &self.watching.emitted {
+            Some((of, keys)) => {
+                *of == attempt && members().map(Member::key).eq(keys.iter().copied())
+            }
+            None => members().next().is_none(),
+        };
+        if same {
             return;
         }
+        let linked = |member: &Member| {
+            let peer = self.sessions.get(&member.process);
+            peer.is_some_and(|peer| peer.incarnation == member.incarnation)
+        };
+        let subjects: Vec<Subject> = members()
+            .map(|member| Subject { member: member.clone(), linked: linked(member) })
+            .collect();
+        let wanted = (attempt, members().map(Member::key).collect::<Vec<_>>());
         let edges = &mut self.watching.edges;
         edges.retain(|process, edge| wanted.1.contains(&(*process, edge.incarnation)));
         for &(process, incarnation) in &wanted.1 {
@@ -236,9 +239,9 @@ impl MembershipCore {
         down * 2 <= all && (unconfirmed == 0 || healthy * 2 > all)
     }
 
-    /// True if this process observes that one.
-    pub(super) fn is_subject_process(&self, process: ProcessId) -> bool {
-        self.watching.edges.contains_key(&process)
+    /// Those whom this process observes, in the order of their ids.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = ProcessId> {
+        self.watching.edges.keys().copied()
     }
 
     /// A report that has led to nothing although its subject has long been answering again is

@@ -106,8 +106,9 @@ impl MembershipCore {
 
     /// The place of a peer that is a member in this very life.
     fn place_of_listed(&self, peer: Peer) -> Option<u16> {
-        self.view()
-            .filter(|view| view.lists(peer.process, peer.incarnation))?
-            .place_of(peer.process)
+        let view = self.view()?;
+        let place = view.index_of(peer.process)?;
+        let same = view.members().get(place)?.incarnation == peer.incarnation;
+        u16::try_from(place).ok().filter(|_| same)
     }
 }

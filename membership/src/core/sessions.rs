@@ -66,40 +66,38 @@ impl MembershipCore {
 
     /// Sessions to keep and addresses to seek, as they follow from view and status.
     pub(super) fn refresh_links(&mut self, out: &mut Vec<Output>) {
-        let mut keep: BTreeMap<ProcessId, Member> = BTreeMap::new();
+        let view = self.durable.view.clone();
+        let mut keep: BTreeMap<ProcessId, &Member> = BTreeMap::new();
         let mut seek: BTreeSet<SocketAddr> = BTreeSet::new();
-        let mut beyond = Vec::new();
-        if let Some(view) = &self.durable.view {
-            let links = self.links_of(view);
-            keep.extend(links.into_iter().map(|member| (member.process, member)));
-            // Who has no place in a large view, or only neighbours that are gone as well, asks
-            // those who coordinate next.
-            let order = view.topology().coordinators().iter().take(MAX_HINTS);
-            let members = order
-                .filter_map(|&place| view.members().get(usize::from(place)))
-                .filter(|member| member.process != self.me.process);
-            beyond.extend(members.map(|member| member.address));
-        }
+        keep.extend(view.iter().flat_map(|view| self.links_of(view)).map(|it| (it.process, it)));
         for member in self.farewells() {
             keep.entry(member.process).or_insert(member);
         }
         for waiting in self.waiting.values().filter(|it| it.asked_here || self.is_full_mesh()) {
-            keep.insert(waiting.member.process, waiting.member.clone());
+            keep.insert(waiting.member.process, &waiting.member);
         }
         keep.remove(&self.me.process);
         if self.judge_status() != Status::Active {
             seek.extend(keep.values().map(|member| member.address));
-            seek.extend(beyond);
+            // Who has no place in a large view, or only neighbours that are gone as well, asks
+            // those who coordinate next.
+            seek.extend(view.iter().flat_map(|view| {
+                let order = view.topology().coordinators().iter().take(MAX_HINTS);
+                let members = order.filter_map(|&place| view.members().get(usize::from(place)));
+                members.filter(|member| member.process != self.me.process).map(|it| it.address)
+            }));
             seek.extend(self.start.seeds.iter().chain(self.seeking.hints.iter()));
             seek.remove(&self.me.address);
         }
-        let keep: Vec<Member> = keep.into_values().collect();
-        let seek: Vec<SocketAddr> = seek.into_iter().collect();
-        if self.kept.as_ref() != Some(&keep) {
+        // This is asked in nearly each step and hardly ever changes: copied only if it has.
+        let kept = self.kept.as_ref().is_some_and(|kept| kept.iter().eq(keep.values().copied()));
+        let new = (!kept).then(|| keep.into_values().cloned().collect::<Vec<Member>>());
+        if let Some(keep) = new {
             self.kept = Some(keep.clone());
             out.push(Output::Keep(keep));
         }
-        if self.sought.as_ref() != Some(&seek) {
+        if self.sought.as_ref().is_none_or(|sought| !sought.iter().eq(seek.iter())) {
+            let seek: Vec<SocketAddr> = seek.into_iter().collect();
             self.sought = Some(seek.clone());
             out.push(Output::Seek(seek));
         }

@@ -78,12 +78,12 @@ impl MembershipCore {
     /// The members without which it cannot go on.
     pub(super) fn missing(&self) -> Vec<ProcessId> {
         let Some(view) = self.view() else { return Vec::new() };
-        let here = |p: ProcessId| {
-            p == self.me.process
-                || self.is_live(p)
-                || self.waiting.contains_key(&p)
-                || (!self.is_full_mesh() && self.is_member() && !self.is_subject_process(p))
-        };
+        let here =
+            |p: ProcessId| p == self.me.process || self.is_live(p) || self.waiting.contains_key(&p);
+        if !self.is_full_mesh() && self.is_member() {
+            // It knows of those only whom it observes.
+            return self.subjects().filter(|&p| view.index_of(p).is_some() && !here(p)).collect();
+        }
         view.members().iter().map(|member| member.process).filter(|&p| !here(p)).collect()
     }
 }

@@ -46,17 +46,19 @@ impl MembershipCore {
             .map(|waiting| &waiting.member)
             .filter(|member| view.index_of(member.process).is_none());
         change.put.extend(joiners.take(MAX_MEMBERS.saturating_sub(size)).cloned());
+        if change.is_nothing() {
+            return None;
+        }
         change.put.sort_unstable();
-        let kept: Places = (0..view.size())
-            .filter_map(|place| u16::try_from(place).ok())
-            .filter(|&place| !change.removed.contains(place) || self.cut.leaving().contains(place))
-            .collect();
+        let mut kept = Places::all(view.size());
+        kept.leave_out(&change.removed);
+        kept.join(self.cut.leaving());
         let allowed = view.is_quorum_of_places(&kept)
             || self.flaws.has(Flaw::LiveSetQuorum)
             || self.flaws.has(Flaw::AnyHalf)
             || self.flaws.has(Flaw::TieBreakerOfProposal);
         let anybody = change.size_after(&view) > 0;
-        (!change.is_nothing() && allowed && anybody).then_some(change)
+        (allowed && anybody).then_some(change)
     }
 
     /// Until when news may still be on their way that belong to the same change.

@@ -5,7 +5,7 @@ use crate::{AcceptorState, AcceptorStore, Output};
 impl Sim {
     pub(super) fn perform(&mut self, place: usize, mut out: Vec<Output>) -> Result<(), Violation> {
         // An edge monitor speaks up only when the step that woke it is done.
-        let mut edges = Vec::new();
+        let mut edges = self.spare.pop().unwrap_or_default();
         for output in out.drain(..) {
             if self.processes[place].run.is_none() {
                 // It crashed between two outputs, or left.
@@ -17,9 +17,10 @@ impl Sim {
             }
         }
         self.spare.push(out);
-        for output in edges {
+        for output in edges.drain(..) {
             self.carry_out(place, output)?;
         }
+        self.spare.push(edges);
         self.set_alarm(place);
         Ok(())
     }
