@@ -8,7 +8,7 @@ use super::flight::Flight;
 use super::io::Step;
 use super::saga::Queued;
 use crate::limits::{WINDOW_BYTES, WINDOW_ENTITIES, WINDOW_PARTS};
-use crate::{BatchError, PartId, Reason};
+use crate::{PartId, Reason};
 
 /// What goes to one destination. Lanes do not wait for each other: a destination that takes nothing
 /// more keeps its own lane full, and its share of what may be on its way out.
@@ -40,10 +40,10 @@ impl Lane {
 
 impl Core {
     /// Whether so much more may be on its way to a destination.
-    pub(crate) fn has_share(&self, to: ProcessId, more: Load) -> Result<Load, BatchError> {
+    pub(crate) fn has_share(&self, to: ProcessId, more: Load) -> Result<(), Reason> {
         let limits = &self.config.limits;
         let sum = self.out.with(more);
-        let over = |limit: &str| Err(BatchError(Reason::Overloaded { limit: limit.to_owned() }));
+        let over = |limit: &str| Err(Reason::Overloaded { limit: limit.to_owned() });
         if sum.entities > limits.out_entities {
             return over("outgoing_entities");
         }
@@ -51,7 +51,7 @@ impl Core {
             return over("outgoing_bytes");
         }
         if limits.out_share == usize::MAX {
-            return Ok(sum);
+            return Ok(());
         }
         let lane = self.lanes.get(&to).map_or(Load::default(), |lane| lane.load).with(more);
         let share = |left: usize| left.saturating_mul(limits.out_share);
@@ -61,7 +61,7 @@ impl Core {
         if lane.bytes > share(limits.out_bytes - sum.bytes) {
             return over("outgoing_bytes_to_one_process");
         }
-        Ok(sum)
+        Ok(())
     }
 
     /// The part whose turn it is, if there is room for it.

@@ -92,7 +92,7 @@ impl Core {
         }
         let destination = self.destination_of(request.to, host).map_err(BatchError)?;
         let (accepted, refused, load) = self.look_at(&request);
-        let sum = self.has_share(destination, load)?;
+        self.has_share(destination, load).map_err(BatchError)?;
         let questions = if self.config.hooks { accepted.len().div_ceil(HOOK_ENTITIES) } else { 0 };
         if self.hook_calls.len() + questions > limits.hook_calls {
             return Err(overloaded("hook_calls"));
@@ -112,23 +112,36 @@ impl Core {
             writes.push(Write::Key(key, Some(KeyRow { hash, saga: id })));
         }
         self.record(RecordKind::Admit, writes, out);
-        self.out = sum;
-        self.counts.started += accepted.len() as u64;
+        self.start_saga(id, destination, accepted, load, out);
+        Ok(id)
+    }
+
+    /// A request with a share of what may be on its way out was admitted: its entities line up in
+    /// the lane of their destination, or the host's hook is asked about them first.
+    pub(crate) fn start_saga(
+        &mut self,
+        id: SagaId,
+        destination: ProcessId,
+        movable: Movable,
+        load: Load,
+        out: &mut Step,
+    ) {
+        self.counts.started += movable.len() as u64;
         self.sagas.insert(id, Saga::new(destination, Some(self.now)));
-        if accepted.is_empty() {
+        if movable.is_empty() {
             self.saga_maybe_over(id, out);
-            return Ok(id);
+            return;
         }
+        self.out.add(load);
         let lane = self.lanes.entry(destination).or_default();
         lane.sagas.insert(id);
         lane.load.add(load);
         if self.config.hooks {
-            self.ask_hooks(id, &accepted, out);
+            self.ask_hooks(id, &movable, out);
         } else {
-            let parts = self.split(id, accepted);
+            let parts = self.split(id, movable);
             self.queue(id, parts);
         }
-        Ok(id)
     }
 
     /// The process that a bubble's entities go to.
