@@ -50,7 +50,7 @@ pub enum NotReady {
     #[error("the process is {0}, not an active member of a view")]
     Membership(Status),
     /// The journal is being replayed, or cannot be written and is being opened again.
-    #[error("the journal is being replayed")]
+    #[error("the journal is being replayed, or cannot be written")]
     Recovering,
     /// Its bubbles have not been registered yet since it started.
     #[error("its bubbles are not registered yet")]

@@ -3,6 +3,7 @@
 
 mod acceptor;
 mod directory;
+mod store;
 
 pub use directory::StorageError;
 pub(crate) use directory::{Lease, Notebook, Storage};

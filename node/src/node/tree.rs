@@ -8,7 +8,9 @@ use lampyrid_coordinator::{
     BroadcasterActor, BroadcasterArguments, CoordinatorActor, CoordinatorArguments,
 };
 use lampyrid_membership::{MembershipActor, MembershipArguments};
-use lampyrid_migration::{MigrationActor, MigrationArguments, MigrationCounters, MigrationMessage};
+use lampyrid_migration::{
+    MigrationActor, MigrationArguments, MigrationCounters, MigrationFault, MigrationMessage,
+};
 use lampyrid_registry::{RegistryActor, RegistryArguments};
 use lampyrid_wire::{BubbleId, Clock, ProcessId, Slot};
 use ractor::{Actor, ActorCell, ActorStatus, SpawnErr};
@@ -90,7 +92,9 @@ impl Tree {
                 }
                 Ok(actor)
             }
-        });
+        })
+        // Without room in its journal it can do nothing, and ending the process makes none.
+        .waiting_while(|error| error.downcast_ref().is_some_and(MigrationFault::is_full));
         let arguments = SupervisorArguments {
             children: vec![child],
             intensity: Intensity::default(),

@@ -1,11 +1,11 @@
-use std::sync::Arc;
-
 use lampyrid_membership::{AcceptorState, AcceptorStore, AcceptorStoreError};
 use lampyrid_migration::begin_durable;
 use lampyrid_wire::{Peer, decode, encode};
-use redb::{Database, ReadableDatabase, TableDefinition, TableError};
+use redb::{Database, ReadableDatabase, TableDefinition, TableError, WriteTransaction};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use super::store::Store;
 
 /// The table of what the process itself must find again.
 const TABLE_NAME: &str = "lampyrid_process";
@@ -28,17 +28,17 @@ const HEADER: usize = 5;
 /// Acceptor state and settings of a process in a redb database, which the journal uses as well.
 /// Every row carries a version and a CRC-32C over its key and body.
 #[derive(Debug, Clone)]
-pub(crate) struct ProcessTable(Arc<Database>);
+pub(crate) struct ProcessTable(Store);
 
 impl ProcessTable {
-    /// The table in `database`.
-    pub(crate) fn new(database: Arc<Database>) -> Self {
-        Self(database)
+    /// The table in `store`.
+    pub(crate) fn new(store: Store) -> Self {
+        Self(store)
     }
 
-    /// The database that the table is in.
-    pub(crate) fn database(&self) -> Arc<Database> {
-        Arc::clone(&self.0)
+    /// The store that the table is in.
+    pub(crate) fn store(&self) -> &Store {
+        &self.0
     }
 
     /// The port chosen at an earlier start.
@@ -84,7 +84,8 @@ impl ProcessTable {
             action: "read",
             reason: error.to_string(),
         };
-        let transaction = self.0.begin_read().map_err(|error| failed(&error))?;
+        let database = self.0.database().map_err(|error| failed(&error))?;
+        let transaction = database.begin_read().map_err(|error| failed(&error))?;
         let table = match transaction.open_table(TABLE) {
             Ok(table) => table,
             Err(TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -100,13 +101,29 @@ impl ProcessTable {
             reason: error.to_string(),
         };
         let packed = pack(key, value).map_err(|error| failed(&error))?;
-        let transaction = begin_durable(&self.0).map_err(|error| failed(&error))?;
-        {
-            let mut table = transaction.open_table(TABLE).map_err(|error| failed(&error))?;
-            table.insert(key, packed.as_slice()).map_err(|error| failed(&error))?;
-        }
-        transaction.commit().map_err(|error| failed(&error))
+        let mut database = self.0.database().map_err(|error| failed(&error))?;
+        let transaction = match begin(&database, key, &packed) {
+            Ok(transaction) => transaction,
+            Err(_) => {
+                // The journal's failure, most likely, and nothing of this is in the store.
+                self.0.failed(&database);
+                drop(database);
+                database = self.0.database().map_err(|error| failed(&error))?;
+                begin(&database, key, &packed).map_err(|error| failed(&error))?
+            }
+        };
+        transaction.commit().map_err(|error| {
+            self.0.failed(&database);
+            failed(&error)
+        })
     }
+}
+
+/// A transaction with that row in it; an error has changed nothing.
+fn begin(database: &Database, key: &str, packed: &[u8]) -> Result<WriteTransaction, redb::Error> {
+    let transaction = begin_durable(database)?;
+    transaction.open_table(TABLE)?.insert(key, packed)?;
+    Ok(transaction)
 }
 
 impl AcceptorStore for ProcessTable {
@@ -160,7 +177,7 @@ mod tests {
 
     fn table() -> ProcessTable {
         let database = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
-        ProcessTable::new(Arc::new(database))
+        ProcessTable::new(Store::of(database))
     }
 
     #[test]

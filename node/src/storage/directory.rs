@@ -1,14 +1,15 @@
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use lampyrid_membership::{AcceptorStore, AcceptorStoreError, MemoryStore};
-use lampyrid_migration::{Image, Journal, JournalError, JournalSource, OpenError, open_database};
+use lampyrid_migration::{Image, Journal, JournalError, JournalSource, OpenError};
 use lampyrid_wire::Peer;
 use redb::{Database, DatabaseError};
 
 use super::acceptor::ProcessTable;
+use super::store::{Store, WeakStore};
 
 /// The one file of a data directory that matters.
 const STORE_FILE: &str = "lampyrid.redb";
@@ -64,27 +65,27 @@ pub(crate) struct Storage {
 
 /// Tells whether a data directory is still in use by this process.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lease(Option<(PathBuf, Weak<Database>)>);
+pub(crate) struct Lease(Option<(PathBuf, WeakStore)>);
 
 impl Lease {
     /// True once everything that had the store open is gone and its lock is free. The last owner
     /// lets go of the lock a moment after it stops counting as one, so the lock is asked as well.
     pub(crate) fn is_over(&self) -> bool {
         let Some((path, store)) = &self.0 else { return true };
-        store.strong_count() == 0
+        store.upgrade().is_none()
             && !matches!(Database::open(path), Err(DatabaseError::DatabaseAlreadyOpen))
     }
 }
 
 /// A way to write down what is good to know and may be lost.
 #[derive(Debug, Clone)]
-pub(crate) struct Notebook(Weak<Database>);
+pub(crate) struct Notebook(WeakStore);
 
 impl Notebook {
     /// Remembers which lives of other processes were met; not, once the store was let go of.
     pub(crate) fn set_lives(&self, lives: &[Peer]) -> Result<(), AcceptorStoreError> {
-        let Some(database) = self.0.upgrade() else { return Ok(()) };
-        ProcessTable::new(database).set_lives(lives)
+        let Some(store) = self.0.upgrade() else { return Ok(()) };
+        ProcessTable::new(store).set_lives(lives)
     }
 }
 
@@ -126,13 +127,13 @@ impl Storage {
     }
 
     fn open_store(path: PathBuf) -> Result<Self, StorageError> {
-        let database = open_database(&path)?;
-        let lease = Lease(Some((path.clone(), Arc::downgrade(&database))));
-        let table = ProcessTable::new(Arc::clone(&database));
+        let store = Store::open(&path)?;
+        let lease = Lease(Some((path.clone(), store.downgrade())));
+        let table = ProcessTable::new(store.clone());
         table.verify().map_err(|source| StorageError::Process { path: path.clone(), source })?;
         Ok(Self {
             acceptor: Arc::new(table.clone()),
-            journal: JournalSource::database(database),
+            journal: store.journal(),
             table: Some((path, table)),
             lease,
         })
@@ -165,13 +166,13 @@ impl Storage {
 
     /// Where to keep them, if anything is kept; does not hold the store open.
     pub(crate) fn notebook(&self) -> Option<Notebook> {
-        self.table.as_ref().map(|(_, table)| Notebook(Arc::downgrade(&table.database())))
+        self.table.as_ref().map(|(_, table)| Notebook(table.store().downgrade()))
     }
 
     /// All rows of the journal.
     pub(crate) fn image(&self) -> Result<Image, StorageError> {
         let Some((path, table)) = &self.table else { return Ok(Image::default()) };
-        lampyrid_migration::Database::new(table.database())
+        lampyrid_migration::Database::new(table.store().database()?)
             .replay()
             .map_err(|source| StorageError::Journal { path: path.clone(), source })
     }

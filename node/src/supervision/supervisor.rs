@@ -12,6 +12,9 @@ use ractor::{
 
 use super::intensity::{Intensity, Verdict};
 
+/// The pause before a child is started again that waits for something outside of the process.
+const WAITING_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long each child has to end when the supervisor is stopped.
 const STOP_LIMIT: Duration = Duration::from_secs(1);
 
@@ -21,6 +24,7 @@ type Spawned = Pin<Box<dyn Future<Output = Result<ActorCell, SpawnErr>> + Send>>
 pub(crate) struct ChildSpec {
     name: &'static str,
     spawn: Box<dyn Fn(ActorCell) -> Spawned + Send + Sync>,
+    waits: fn(&ActorProcessingErr) -> bool,
 }
 
 impl ChildSpec {
@@ -30,7 +34,14 @@ impl ChildSpec {
         F: Fn(ActorCell) -> Spawning + Send + Sync + 'static,
         Spawning: Future<Output = Result<ActorCell, SpawnErr>> + Send + 'static,
     {
-        Self { name, spawn: Box::new(move |supervisor| Box::pin(spawn(supervisor))) }
+        let spawn = Box::new(move |supervisor| -> Spawned { Box::pin(spawn(supervisor)) });
+        Self { name, spawn, waits: |_| false }
+    }
+
+    /// Failures for which `waits` holds are nobody's fault in this process and may end by
+    /// themselves: it is started again and again, unhurriedly, and they make no restart storm.
+    pub(crate) fn waiting_while(self, waits: fn(&ActorProcessingErr) -> bool) -> Self {
+        Self { waits, ..self }
     }
 }
 
@@ -111,14 +122,22 @@ impl Running {
             Ok(actor) => {
                 self.actors.insert(actor.get_id(), child);
             }
-            Err(error) => self.failed(child, error.to_string(), myself),
+            Err(error) => {
+                let waits = self.arguments.children[child].waits;
+                let waits = matches!(&error, SpawnErr::StartupFailed(error) if waits(error));
+                self.failed(child, error.to_string(), waits, myself);
+            }
         }
     }
 
-    fn failed(&mut self, child: usize, reason: String, myself: &SupervisorRef) {
+    fn failed(&mut self, child: usize, reason: String, waits: bool, myself: &SupervisorRef) {
         let name = self.arguments.children[child].name;
         let clock = Arc::clone(&self.arguments.clock);
-        match self.arguments.intensity.failed(clock.now()) {
+        let verdict = match waits {
+            true => Verdict::RestartAfter(WAITING_PAUSE),
+            false => self.arguments.intensity.failed(clock.now()),
+        };
+        match verdict {
             Verdict::RestartAfter(pause) => {
                 tracing::warn!(child = name, reason, ?pause, "an actor failed; it is restarted");
                 self.arguments.counters.count(name);
@@ -207,15 +226,17 @@ impl Actor for Supervisor {
         event: SupervisionEvent,
         running: &mut Running,
     ) -> Result<(), ActorProcessingErr> {
-        let (actor, reason) = match event {
+        let (actor, reason, error) = match event {
             SupervisionEvent::ActorTerminated(actor, _, reason) => {
-                (actor, reason.unwrap_or_else(|| "it ended".to_owned()))
+                (actor, reason.unwrap_or_else(|| "it ended".to_owned()), None)
             }
-            SupervisionEvent::ActorFailed(actor, error) => (actor, error.to_string()),
+            SupervisionEvent::ActorFailed(actor, error) => (actor, error.to_string(), Some(error)),
             _ => return Ok(()),
         };
         if let Some(child) = running.actors.remove(&actor.get_id()) {
-            running.failed(child, reason, &myself);
+            let waits = running.arguments.children[child].waits;
+            let waits = error.is_some_and(|error| waits(&error));
+            running.failed(child, reason, waits, &myself);
         }
         Ok(())
     }
@@ -289,5 +310,57 @@ mod tests {
         assert_eq!((escalation.child, escalation.reason.as_str()), ("fragile", "an error"));
         ended.await.unwrap();
         assert_eq!(counters.read().collect::<Vec<_>>(), [("fragile", 3)]);
+    }
+
+    /// A clock that stands still and lets nobody wait.
+    struct Impatient;
+
+    impl Clock for Impatient {
+        fn now(&self) -> Duration {
+            Duration::ZERO
+        }
+
+        fn wall(&self) -> std::time::SystemTime {
+            std::time::SystemTime::UNIX_EPOCH
+        }
+
+        fn sleep_until(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+            Box::pin(std::future::ready(()))
+        }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the tide is out")]
+    struct Tide;
+
+    #[tokio::test]
+    async fn a_child_that_waits_for_something_outside_makes_no_storm() {
+        let (started, mut starts) = mpsc::unbounded_channel();
+        let slot = Slot::new();
+        let (child, tides) = (slot.clone(), Arc::new(AtomicU64::new(0)));
+        let spec = ChildSpec::new("fragile", move |supervisor| {
+            let actor = Fragile(started.clone(), child.clone());
+            let early = tides.fetch_add(1, Ordering::Relaxed) < 50;
+            async move {
+                if early {
+                    return Err(SpawnErr::StartupFailed(Tide.into()));
+                }
+                let (actor, _) = Actor::spawn_linked(None, actor, (), supervisor).await?;
+                Ok(actor.get_cell())
+            }
+        });
+        let arguments = SupervisorArguments {
+            children: vec![spec.waiting_while(|error| error.is::<Tide>())],
+            intensity: Intensity::of(3),
+            clock: Arc::new(Impatient),
+            counters: RestartCounters::of(["fragile"]),
+            on_escalate: Arc::new(|escalation| panic!("{escalation}")),
+        };
+        let counters = arguments.counters.clone();
+        let (supervisor, ended) = Actor::spawn(None, Supervisor, arguments).await.unwrap();
+        starts.recv().await.unwrap();
+        assert_eq!(counters.read().collect::<Vec<_>>(), [("fragile", 50)]);
+        supervisor.stop(None);
+        ended.await.unwrap();
     }
 }
