@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use lampyrid_wire::OwnershipEpoch;
+
 use crate::TimeLimits;
 
 /// What may be under way at once and how long it may take. Reaching a limit is
@@ -106,6 +108,10 @@ pub(crate) const RETAINED_MAX: usize = 200_000;
 
 /// Retained rows purged by one step at most, so that no step is long.
 pub(crate) const PURGE_PER_STEP: usize = 32;
+
+/// The highest ownership epoch that is staged. No entity moves that often; a peer that claims so
+/// must not bring its moves to the end of the numbers.
+pub(crate) const EPOCH_MAX: OwnershipEpoch = OwnershipEpoch(u64::MAX / 2);
 
 /// Parts asked about in one message.
 pub(crate) const DOUBTS_PER_MESSAGE: usize = 64;

@@ -192,6 +192,20 @@ impl Message {
         self
     }
 
+    /// The one part that it is about, if there is one.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn part(&self) -> Option<PartId> {
+        match self {
+            Self::Stage { part, .. }
+            | Self::Staged { part, .. }
+            | Self::Commit { part, .. }
+            | Self::Activated { part, .. }
+            | Self::Abort { part }
+            | Self::UnknownStage { part, .. } => Some(*part),
+            _ => None,
+        }
+    }
+
     /// Its name in logs and fault points.
     #[must_use]
     pub const fn name(&self) -> &'static str {

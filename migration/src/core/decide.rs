@@ -3,10 +3,10 @@ use std::sync::Arc;
 
 use lampyrid_wire::{EntityId, ProcessId, SagaId, StageId};
 
-use super::Core;
 use super::io::{Effect, Step, StoreCall};
 use super::saga::Queued;
 use super::timers::Timer;
+use super::{Core, Flaw};
 use crate::row::{PartEntity, PartPhase, PartRow};
 use crate::{Attempt, Message, Move, MovedTo, PartId, Phase, Reason, RecordKind, Snapshot, Write};
 
@@ -31,7 +31,8 @@ impl Core {
         self.answered(attempt);
         let Some(row) = self.image.parts.get(&part) else { return };
         let accepted: BTreeSet<EntityId> = accepted.iter().copied().collect();
-        let snapshots = self.snapshots(row, |id| accepted.contains(&id));
+        let all = self.flawed(Flaw::CommitWithoutList);
+        let snapshots = self.snapshots(row, |id| all || accepted.contains(&id));
         match stage {
             Some(stage) if !snapshots.is_empty() => {
                 self.commit(part, stage, snapshots, refused, out);
@@ -70,6 +71,8 @@ impl Core {
             self.let_go(entity.id);
         }
         self.record(RecordKind::Commit, writes, out);
+        self.lose_decision(out);
+        self.lock_until_end(part, true);
         self.unfreeze(&row, &stays, out);
         if self.config.host_store {
             let gone = row.entities.iter().filter(|entity| leaving.contains(&entity.id));
@@ -197,6 +200,7 @@ impl Core {
         if self.config.hooks {
             out.effects.push(Effect::Moved(moved(part, &row)));
         }
+        self.lock_until_end(part, false);
         self.record(RecordKind::End, vec![Write::Part(part, Some(Arc::new(row)))], out);
         self.part_over(part, out);
     }
@@ -212,7 +216,7 @@ impl Core {
     ) {
         let Some(row) = self.image.parts.get(&part) else { return };
         let decided = matches!(&row.phase, PartPhase::Committed { stage: s, .. } if *s == stage);
-        if !decided || row.destination != from {
+        if !decided || row.destination != from || self.takes_back(part, out) {
             return;
         }
         if let Some(flight) = self.flights.get_mut(&part) {

@@ -9,14 +9,14 @@ use super::flight::Backoff;
 use super::io::{Effect, Step, StoreCall};
 use super::timers::Timer;
 use super::{Core, Flaw};
-use crate::limits::DOUBTS_PER_MESSAGE;
+use crate::limits::{DOUBTS_PER_MESSAGE, EPOCH_MAX};
 use crate::{
     ActivationRow, Attempt, DoubtAnswer, EntityRow, Message, PartId, Reason, RecordKind, Snapshot,
     StagingRow, Write,
 };
 
 /// What a destination remembers, beside its row, of a staging that is not decided here.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Doubting {
     pub(crate) load: Load,
     pub(crate) backoff: Backoff,
@@ -57,6 +57,10 @@ impl Core {
             return;
         }
         if !self.image.stagings.contains_key(&part) {
+            if let Some(answer) = self.answer_by_other(part, &entities) {
+                self.send(from, answer, None, out);
+                return;
+            }
             let ids: Vec<EntityId> = entities.iter().map(|copy| copy.id).collect();
             if let Err(reason) = self.may_stage(to, &entities) {
                 let refused = ids.into_iter().map(|id| (id, reason.clone())).collect();
@@ -148,7 +152,8 @@ impl Core {
                 self.seen.insert(copy.id, copy.epoch);
             }
         }
-        let row = StagingRow { stage: self.ids.stage(), to, entities: accepted, refused };
+        let stage = self.new_stage_id();
+        let row = StagingRow { stage, to, entities: accepted, refused };
         self.record(RecordKind::Stage, vec![Write::Staging(part, Some(Arc::new(row)))], out);
         self.staged_from.entry(part.source).or_default().add(load);
         let due = self.now + self.config.limits.phase;
@@ -162,6 +167,9 @@ impl Core {
     /// its saga aborted.
     fn may_stage_one(&mut self, copy: &Snapshot) -> Result<Option<PartId>, Reason> {
         let failed = |why: &str| Err(Reason::StagingFailed(why.to_owned()));
+        if copy.epoch > EPOCH_MAX {
+            return failed("nothing has moved that often");
+        }
         if self.image.entities.contains_key(&copy.id) {
             return failed("an entity of that id is active there");
         }
@@ -190,11 +198,18 @@ impl Core {
         list: &[EntityId],
         out: &mut Step,
     ) {
-        let known = match (self.image.activations.get(&part), self.image.stagings.get(&part)) {
-            (Some(row), _) => row.stage == stage,
+        let here = self.part_of_stage(part, stage);
+        let known = match (self.image.activations.get(&here), self.image.stagings.get(&here)) {
+            (Some(row), _) => {
+                let known = row.stage == stage;
+                if self.flawed(Flaw::ForgetsAfterDuplicate) {
+                    self.forget_activation(part, out);
+                }
+                known
+            }
             (None, Some(row)) => {
                 let named = row.stage == stage || self.flawed(Flaw::CommitWithoutStage);
-                named && self.activate(part, list, out)
+                named && self.activate(here, list, out)
             }
             (None, None) => false,
         };

@@ -10,7 +10,7 @@ use crate::row::PartRow;
 use crate::{Attempt, PartId, Reason};
 
 /// What a source remembers, beside its row, of a part that is not over.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Flight {
     pub(crate) destination: ProcessId,
     pub(crate) load: Load,
@@ -37,7 +37,7 @@ pub(crate) struct Flight {
 }
 
 /// A part whose entities the host's store is freezing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Freezing {
     /// PREPARE as it will be.
     pub(crate) row: PartRow,
@@ -69,6 +69,18 @@ impl Flight {
     /// those of the life before, whose answers may still come.
     pub(crate) fn again(self, next: u32) -> Self {
         Self { next, in_doubt: true, ..self }
+    }
+
+    /// Forgets when everything was, for models without time.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn forget_time(&mut self, now: Duration, limit: Duration) {
+        self.began = now;
+        self.sent = self.sent.map(|_| now);
+        self.limit = limit;
+        self.unsent = None;
+        self.backoff = Backoff::default();
+        self.next = 0;
+        self.attempts.clear();
     }
 
     /// A new phase begins: its limits count afresh.

@@ -12,7 +12,7 @@ use crate::{PartId, Reason};
 
 /// What goes to one destination. Lanes do not wait for each other: a destination that takes nothing
 /// more keeps its own lane full, and its share of what may be on its way out.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Lane {
     /// Sagas that are not over.
     pub(crate) sagas: BTreeSet<SagaId>,

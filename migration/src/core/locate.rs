@@ -9,7 +9,7 @@ use crate::limits::WAITERS_MAX;
 use crate::{Message, MovedTo};
 
 /// A question to all members for an entity.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Query {
     pub(crate) call: CallId,
     pub(crate) entity: EntityId,

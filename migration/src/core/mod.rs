@@ -15,6 +15,8 @@ mod flight;
 #[cfg(test)]
 mod hook_tests;
 mod ids;
+#[cfg(any(test, feature = "testkit"))]
+mod inspect;
 mod io;
 mod lane;
 #[cfg(test)]
@@ -28,6 +30,8 @@ mod saga;
 mod source;
 #[cfg(test)]
 mod tests;
+#[cfg(any(test, feature = "testkit"))]
+mod timeless;
 mod timers;
 mod views;
 
@@ -41,6 +45,8 @@ pub use io::{
     CallId, Delivery, Effect, HookAnswer, HookCall, Input, Membership, Reply, Request, Step,
     StoreCall,
 };
+#[cfg(any(test, feature = "testkit"))]
+pub use timeless::{TIMELESS, minted};
 
 use crate::pace::Peers;
 use crate::{Attempt, Audit, Image, Limits, Message, PartId, Record, RecordKind, Write};
@@ -73,7 +79,7 @@ pub struct CoreConfig {
 }
 
 /// All entities, sagas and stagings of one process.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Core {
     config: CoreConfig,
     ids: Ids,
@@ -202,10 +208,6 @@ impl Core {
             self.image.apply(write);
         }
         out.records.push(Record { kind, writes });
-    }
-
-    fn flawed(&self, flaw: Flaw) -> bool {
-        self.config.flaw == Some(flaw)
     }
 
     /// Sends to a member of the view while active; otherwise whoever needs it sends again later.

@@ -125,6 +125,7 @@ impl Core {
                     saga.open.insert(part);
                 }
                 self.redo(part, out);
+                self.lock_until_end(part, true);
             }
             PartPhase::Ended { .. } | PartPhase::Aborted => {}
         }

@@ -147,6 +147,9 @@ impl Core {
     /// The process that a bubble's entities go to.
     fn destination_of(&self, to: BubbleId, host: Option<ProcessId>) -> Result<ProcessId, Reason> {
         let me = self.config.me;
+        if to.is_nil() {
+            return Err(Reason::UnknownBubble);
+        }
         let host = match self.claims.get(&to) {
             Some(&by) => by,
             None if self.image.bubbles.contains(&to) => me,

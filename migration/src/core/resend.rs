@@ -99,6 +99,9 @@ impl Core {
             self.peers.expired(to, phase, (sent, now), given_up);
         }
         if phase == Phase::Activate {
+            if expired && self.gives_up_decided(part, out) {
+                return;
+            }
             if expired {
                 self.doubt(part);
             }

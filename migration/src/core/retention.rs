@@ -3,15 +3,15 @@ use std::time::Duration;
 
 use lampyrid_wire::{ProcessId, SagaId};
 
-use super::Core;
 use super::io::Step;
 use super::saga::Saga;
+use super::{Core, Flaw};
 use crate::limits::{DOUBTS_PER_MESSAGE, PURGE_PER_STEP, RETAINED_MAX};
 use crate::row::{PartPhase, parts_of};
 use crate::{DoubtAnswer, Message, PartId, RecordKind, Write};
 
 /// Requests that are over, oldest first: their outcomes, keys, and where their entities went.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Kept {
     sagas: VecDeque<(Duration, SagaId, usize)>,
     /// Entities that those requests named, and one for each request.
@@ -22,6 +22,12 @@ impl Kept {
     pub(crate) fn push(&mut self, since: Duration, id: SagaId, entities: usize) {
         self.weight += entities + 1;
         self.sagas.push_back((since, id, entities));
+    }
+
+    /// All of them as if they were over since then.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn since(&mut self, since: Duration) {
+        self.sagas.iter_mut().for_each(|kept| kept.0 = since);
     }
 
     /// The oldest, if its time is over or there are too many.
@@ -51,12 +57,15 @@ impl Core {
         let mut ask: BTreeMap<ProcessId, Vec<PartId>> = BTreeMap::new();
         for _ in 0..PURGE_PER_STEP {
             let Some(&(since, part)) = self.kept_activations.front() else { break };
+            let early = self.flawed(Flaw::TakesBackUnknown);
             let known = self.image.activations.contains_key(&part);
-            if known && self.now < since + kept {
+            if known && self.now < since + kept && !early {
                 break;
             }
             self.kept_activations.pop_front();
-            if known {
+            if early {
+                self.forget_activation(part, out);
+            } else if known {
                 ask.entry(part.source).or_default().push(part);
                 self.kept_activations.push_back((self.now, part));
             }

@@ -11,7 +11,7 @@ use crate::row::{PartPhase, PartRow, parts_of};
 use crate::{Outcome, PartId, Reason, SagaEntity, SagaReport, SagaState};
 
 /// What a source remembers of a request, beside its rows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Saga {
     pub(crate) destination: ProcessId,
     /// `None` after a restart, when nobody knows any more.
@@ -30,7 +30,7 @@ pub(crate) struct Saga {
 }
 
 /// A part that waits for its turn: its entities are not frozen yet.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Queued {
     pub(crate) part: PartId,
     pub(crate) entities: Vec<(EntityId, OwnershipEpoch)>,

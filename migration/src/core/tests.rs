@@ -1,6 +1,8 @@
 //! One test for each rule of the protocol, on one core at a time: what the other side says is
 //! written by hand.
 
+mod flaws;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -106,8 +108,13 @@ impl Bench {
 
     /// The same disk under a new core, in the same view.
     fn restart(&mut self) {
+        self.restart_with(None);
+    }
+
+    fn restart_with(&mut self, flaw: Option<Flaw>) {
         let epoch = self.epoch;
-        *self = Self::over(self.core.image().clone(), None);
+        *self = Self::over(self.core.image().clone(), flaw);
+        self.core.mint_from([4; 32]);
         self.epoch = epoch;
     }
 

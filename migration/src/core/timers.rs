@@ -16,7 +16,7 @@ pub(crate) enum Timer {
 }
 
 /// All timers; at most one for each thing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Timers {
     due: BTreeMap<Timer, Duration>,
     order: BTreeSet<(Duration, Timer)>,
@@ -43,6 +43,12 @@ impl Timers {
         }
         self.set(timer, None);
         Some(timer)
+    }
+
+    /// All that are set.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Timer> {
+        self.due.keys()
     }
 
     /// When the next is due.

@@ -11,14 +11,14 @@ const LATE_MAX: usize = 256;
 
 /// The time limits of all peers. What is kept of one is bounded, and those that left the view are
 /// forgotten.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Peers {
     rule: TimeLimits,
     fixed: Duration,
     known: BTreeMap<ProcessId, Known>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known {
     stage: PhaseLimit,
     activate: PhaseLimit,

@@ -1,10 +1,10 @@
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use lampyrid_wire::{EntityId, OwnershipEpoch};
 
 use super::world::World;
-use crate::{PartPhase, RecordKind};
+use crate::{PartId, PartPhase, PartRow, Record, RecordKind, Write};
 
 /// What must be so of an entity, whatever happens.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,66 +39,52 @@ fn version(state: &Bytes) -> u64 {
 }
 
 impl World {
-    /// Checks what is durable. At most one process has an entity's row; one has it, or a decided
-    /// part has its copy; its epoch and its acknowledged writes never go back; what was reported
-    /// as committed is there.
-    pub(crate) fn check(&mut self) -> Result<(), Violation> {
-        if let Some(what) = self.noticed.take() {
-            return violation(what);
-        }
-        for (n, process) in self.processes.iter().enumerate() {
-            if process.live.as_ref().is_some_and(|live| !live.core.counts_hold()) {
-                return violation(format!("process {n}: its counts are not those of its rows"));
-            }
-        }
-        let mut rows: BTreeMap<EntityId, Vec<(usize, OwnershipEpoch, u64)>> = BTreeMap::new();
-        let mut decided: BTreeMap<EntityId, u64> = BTreeMap::new();
-        for (n, process) in self.processes.iter().enumerate() {
-            for (id, row) in &process.disk.entities {
-                let state = row.state.as_ref().map_or(0, version);
-                rows.entry(*id).or_default().push((n, row.epoch, state));
-            }
-            for row in process.disk.parts.values() {
-                if let PartPhase::Committed { snapshots, .. } = &row.phase {
-                    for copy in snapshots {
-                        let best = decided.entry(copy.id).or_default();
-                        *best = (*best).max(version(&copy.state));
+    /// Makes records durable, and notes what of entities that concerns.
+    pub(crate) fn write(&mut self, process: usize, records: &[Record]) {
+        for write in records.iter().flat_map(|record| &record.writes) {
+            let disk = &mut self.processes[process].disk;
+            match write {
+                Write::Entity(id, row) => {
+                    self.touched.insert(*id);
+                    if let (Some(truth), Some(row)) = (self.truth.get_mut(id), row) {
+                        truth.epoch = truth.epoch.max(row.epoch.0);
                     }
                 }
-            }
-        }
-        for (id, rows) in &rows {
-            if rows.len() > 1 {
-                return violation(format!("{id:?} is active more than once: {rows:?}"));
-            }
-        }
-        for (id, truth) in &mut self.truth {
-            let row = rows.get(id).and_then(|rows| rows.first());
-            if truth.deleted && row.is_some() {
-                return violation(format!("{id:?} was ended and is back: {row:?}"));
-            }
-            let known = row.map(|row| row.2).or_else(|| decided.get(id).copied());
-            match known {
-                // What an old part still carries is no copy of an entity that ended since.
-                _ if row.is_none() && truth.delete_asked => {}
-                None => return violation(format!("{id:?} is lost")),
-                Some(version) if version < truth.acknowledged => {
-                    let acknowledged = truth.acknowledged;
-                    return violation(format!(
-                        "{id:?} is at version {version}, but {acknowledged} was acknowledged"
-                    ));
+                Write::Staging(part, _) => {
+                    let before = disk.stagings.get(part).into_iter().flat_map(|row| &row.entities);
+                    self.touched.extend(before.map(|copy| copy.id));
+                }
+                Write::Part(part, after) => {
+                    let copies = |row: &PartRow| match &row.phase {
+                        PartPhase::Committed { snapshots, .. } => {
+                            snapshots.iter().map(|copy| copy.id).collect()
+                        }
+                        _ => Vec::new(),
+                    };
+                    for id in disk.parts.get(part).map(|row| copies(row)).unwrap_or_default() {
+                        self.touched.insert(id);
+                        if let Some(parts) = self.decided.get_mut(&id) {
+                            parts.remove(&(process, *part));
+                        }
+                    }
+                    for id in after.as_ref().map(|row| copies(row)).unwrap_or_default() {
+                        self.touched.insert(id);
+                        self.decided.entry(id).or_default().insert((process, *part));
+                    }
                 }
                 _ => {}
             }
-            if let Some((process, epoch, _)) = row {
-                if epoch.0 < truth.epoch {
-                    let before = truth.epoch;
-                    return violation(format!(
-                        "{id:?} is at epoch {epoch} on {process}, after {before}"
-                    ));
-                }
-                truth.epoch = epoch.0;
-            }
+            disk.apply(write);
+        }
+    }
+
+    /// Checks what is durable, of all entities that changed since the last check. At most one
+    /// process has an entity's row; one has it, or a decided part has its copy, which its
+    /// destination is still able to activate; its epoch and its acknowledged writes never go back;
+    /// what was reported as committed is there.
+    pub(crate) fn check(&mut self) -> Result<(), Violation> {
+        for id in std::mem::take(&mut self.touched) {
+            self.check_entity(id)?;
         }
         for (id, epoch) in self.take_committed() {
             let truth = self.truth.get(&id).copied().unwrap_or_default();
@@ -109,30 +95,91 @@ impl World {
                 ));
             }
         }
+        match self.noticed.take() {
+            Some(what) => violation(what),
+            None => Ok(()),
+        }
+    }
+
+    fn check_entity(&mut self, id: EntityId) -> Result<(), Violation> {
+        let processes = self.processes.iter().enumerate();
+        let mut rows = processes.filter_map(|(n, process)| {
+            let row = process.disk.entities.get(&id)?;
+            Some((n, row.epoch, row.state.as_ref().map_or(0, version)))
+        });
+        let row = rows.next();
+        if let (Some(row), Some(other)) = (row, rows.next()) {
+            return violation(format!("{id:?} is active more than once: {row:?}, {other:?}"));
+        }
+        let Some(truth) = self.truth.get(&id).copied() else { return Ok(()) };
+        if truth.deleted && row.is_some() {
+            return violation(format!("{id:?} was ended and is back: {row:?}"));
+        }
+        let known = match row {
+            Some((_, _, version)) => version,
+            None if truth.delete_asked => return Ok(()),
+            None => match self.decided_copy(id, OwnershipEpoch(truth.epoch).next()) {
+                Some(version) => version,
+                None => return violation(format!("{id:?} is lost")),
+            },
+        };
+        if known < truth.acknowledged {
+            let acknowledged = truth.acknowledged;
+            return violation(format!(
+                "{id:?} is at version {known}, but {acknowledged} was acknowledged"
+            ));
+        }
+        if let Some((process, epoch, _)) = row.filter(|row| row.1.0 < truth.epoch) {
+            let before = truth.epoch;
+            return violation(format!("{id:?} is at epoch {epoch} on {process}, after {before}"));
+        }
         Ok(())
     }
 
-    /// Checks that everything has come to its end: nothing staged, nothing frozen, nothing decided
-    /// without its end, every entity there.
+    /// The version of a copy that was decided to be the next active one, and that its destination
+    /// has staged under the name that was decided.
+    fn decided_copy(&self, id: EntityId, epoch: OwnershipEpoch) -> Option<u64> {
+        self.decided.get(&id)?.iter().find_map(|&(process, part)| {
+            let row = self.processes[process].disk.parts.get(&part)?;
+            let PartPhase::Committed { stage, snapshots } = &row.phase else { return None };
+            let copy = snapshots.iter().find(|copy| (copy.id, copy.epoch) == (id, epoch))?;
+            let destination = self.processes.iter().find(|other| other.id == row.destination)?;
+            let staged = destination.disk.stagings.get(&part)?;
+            (staged.stage == *stage && staged.entities.contains(copy)).then(|| version(&copy.state))
+        })
+    }
+
+    /// Checks that everything has come to its end as far as that takes nobody who is down: nothing
+    /// staged, nothing frozen, nothing decided without its end, every entity there.
     pub(crate) fn check_quiet(&self) -> Result<(), Violation> {
+        let up = |id| self.processes.iter().any(|other| other.id == id && other.live.is_some());
         for (n, process) in self.processes.iter().enumerate() {
-            if let Some(part) = process.disk.stagings.keys().next() {
-                return violation(format!("process {n} still has {part:?} staged"));
+            let Some(live) = &process.live else { continue };
+            let mut stagings = process.disk.stagings.keys();
+            if let Some(part) = stagings.find(|part| up(part.source)) {
+                return violation(format!("process {n} still has {part} staged"));
             }
-            let open = |phase: &PartPhase| {
-                matches!(phase, PartPhase::Prepared | PartPhase::Committed { .. })
+            let is_open = |(_, row): &(&PartId, &Arc<PartRow>)| match row.phase {
+                PartPhase::Prepared => true,
+                PartPhase::Committed { .. } => up(row.destination),
+                _ => false,
             };
-            if let Some((part, row)) = process.disk.parts.iter().find(|(_, p)| open(&p.phase)) {
-                return violation(format!("process {n}: {part:?} never ends: {:?}", row.phase));
+            if let Some((part, row)) = process.disk.parts.iter().find(is_open) {
+                return violation(format!("process {n}: {part} never ends: {:?}", row.phase));
             }
-            let frozen = process.live.as_ref().map_or(0, |live| live.core.audit().frozen);
+            let frozen = live.core.audit().frozen;
             if frozen > 0 {
                 return violation(format!("process {n} has {frozen} frozen entities"));
             }
-            let same = process.live.as_ref().is_some_and(|l| *l.core.image() == process.disk);
-            if !same {
+            if *live.core.image() != process.disk {
                 return violation(format!("process {n} differs from its disk"));
             }
+            if let Err(what) = live.core.check_invariants() {
+                return violation(format!("process {n}: {what}"));
+            }
+        }
+        if self.processes.iter().any(|process| process.live.is_none()) {
+            return Ok(());
         }
         for (id, truth) in &self.truth {
             if self.owner(*id).is_none() && !truth.delete_asked {

@@ -1,8 +1,8 @@
 //! Whole processes, their journals in real stores, on disks that fill up and fail to sync.
 
-use super::chaos::Mood;
 use super::check::Violation;
 use super::disk::{Call, Fault, FaultError, Survival};
+use super::faults::Mood;
 use super::world::World;
 
 /// What is wrong with the disks.
@@ -60,7 +60,7 @@ pub fn run_failing(
             store.disk().heal();
         }
     }
-    world.settle()?;
+    world.settle(None)?;
     world.probe()?;
     world.compact()?;
     Ok(summary)

@@ -74,18 +74,20 @@ impl World {
         let image = store.open().ok()?;
         let unknown = std::mem::take(&mut store.unknown);
         if image != it.disk {
+            it.synced += unknown.len() as u64;
             for record in unknown.iter().flatten() {
                 for write in &record.writes {
-                    it.disk.apply(write);
                     // Nobody was told that it is there, but it is.
                     if let (RecordKind::Create, Write::Entity(id, _)) = (record.kind, write) {
                         self.truth.entry(*id).or_default();
                     }
                 }
             }
-            it.synced += unknown.len() as u64;
+            for records in &unknown {
+                self.write(process, records);
+            }
         }
-        if image != it.disk {
+        if image != self.processes[process].disk {
             self.noticed = Some(format!("process {process} reads what it never wrote"));
         }
         Some(image)
@@ -101,11 +103,11 @@ impl World {
         let Some(&last) = numbers.last() else { return };
         match store.commit(group) {
             Ok(group) => {
-                for write in group.iter().flatten().flat_map(|record| &record.writes) {
-                    it.disk.apply(write);
-                }
                 it.synced += count as u64;
                 live.durable = last;
+                for records in &group {
+                    self.write(process, records);
+                }
                 self.release(process);
             }
             Err(_) => self.crash(process),

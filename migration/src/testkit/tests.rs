@@ -1,57 +1,34 @@
-use super::{Options, Trouble, World, run, run_failing, run_with_crash_at};
+use super::{
+    Campaign, Comeback, Means, Options, Story, Trouble, crash_everywhere, means, run, run_failing,
+};
 use crate::Flaw;
 
 fn number(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn check(options: Options) -> u64 {
-    match run(options) {
-        Ok(summary) => summary.moves,
-        Err(error) => panic!("seed {}: {error}\nagain: {}", options.seed, options.reproduce()),
-    }
+fn campaign(seeds: u64, options: fn(u64) -> Options) {
+    let report = Campaign { first: 0, seeds, threads: 2, options }.run(&|| ());
+    eprintln!("{report}");
+    assert!(report.failures.is_empty(), "{report}");
+    assert!(report.moves > seeds * 3, "the simulation does too little: {report}");
 }
 
 #[test]
 fn many_seeds_keep_every_entity_once_and_come_to_an_end() {
-    let first = number("LAMPYRID_FIRST_SEED", 0);
-    let count = number("LAMPYRID_SEEDS", 300);
-    let moves: u64 = (first..first + count).map(|seed| check(Options::seed(seed))).sum();
-    eprintln!("{count} seeds, {moves} moves committed");
-    assert!(moves > count * 5, "only {moves} moves: the simulation does too little");
+    campaign(number("LAMPYRID_SEEDS", 1_000), Options::seed);
 }
 
 #[test]
 fn larger_clusters_and_longer_runs() {
-    for seed in 0..number("LAMPYRID_SEEDS", 300) / 20 {
-        check(Options { seed, size: 5, events: 3_000, flaw: None });
-    }
+    let options = |seed| Options { size: 5, events: 2_000, ..Options::seed(seed) };
+    campaign(number("LAMPYRID_SEEDS", 1_000) / 50, options);
 }
 
 #[test]
-#[ignore = "repeats one seed, given by LAMPYRID_SEED"]
-fn one_seed() {
-    let seed = number("LAMPYRID_SEED", 0);
-    let events = number("LAMPYRID_EVENTS", 1_500) as usize;
-    let size = number("LAMPYRID_SIZE", 3) as usize;
-    check(Options { seed, size, events, flaw: None });
-}
-
-#[test]
-fn a_crash_at_every_record_of_both_sides_loses_and_doubles_nothing() {
-    for process in [0, 1] {
-        for after in [false, true] {
-            let mut transaction = 1;
-            while let Some(_summary) = run_with_crash_at(7, process, transaction, after)
-                .unwrap_or_else(|error| {
-                    panic!("process {process}, transaction {transaction}, {after}: {error}")
-                })
-            {
-                transaction += 1;
-            }
-            assert!(transaction > 4, "process {process} made only {transaction} transactions");
-        }
-    }
+fn a_seed_is_one_run() {
+    let options = Options::seed(11);
+    assert_eq!(run(options), run(options));
 }
 
 /// Runs seeds until that many commits have failed.
@@ -85,72 +62,84 @@ fn a_thousand_full_disks_lose_and_double_nothing() {
 
 /// Seeds until the simulation notices that a rule is broken.
 fn seeds_to_notice(flaw: Flaw) -> Option<u64> {
-    (0..number("LAMPYRID_FLAW_SEEDS", 2_000)).find(|&seed| {
+    (0..number("LAMPYRID_FLAW_SEEDS", 20_000)).find(|&seed| {
         let noticed = run(Options { flaw: Some(flaw), ..Options::seed(seed) }).err();
         if let Some(error) = &noticed {
-            eprintln!("{flaw:?}: seed {seed}: {error}");
+            eprintln!("{flaw:?}: noticed within {} seeds: {error}", seed + 1);
         }
         noticed.is_some()
     })
 }
 
-macro_rules! noticed {
-    ($($name:ident: $flaw:ident,)*) => {
+#[test]
+fn notices_every_broken_rule() {
+    let simulated = Flaw::ALL.into_iter().filter(|flaw| means(*flaw).contains(&Means::Simulator));
+    let unseen: Vec<Flaw> = simulated.filter(|&flaw| seeds_to_notice(flaw).is_none()).collect();
+    assert!(unseen.is_empty(), "nobody notices {unseen:?}");
+}
+
+fn crash_in(story: Story) {
+    for comeback in Comeback::ALL {
+        let count = crash_everywhere(story, comeback, None).unwrap_or_else(|it| panic!("{it:?}"));
+        eprintln!("{story:?}, {comeback:?}: {count:?}");
+        let pairs = if story == Story::Local { 0 } else { count.single };
+        assert!(count.single >= 4 && count.pairs >= pairs, "{count:?}");
+    }
+}
+
+macro_rules! crashes {
+    ($($name:ident: $story:ident,)*) => {
         $(#[test]
         fn $name() {
-            let seeds = seeds_to_notice(Flaw::$flaw);
-            assert!(seeds.is_some(), "nobody notices {:?}", Flaw::$flaw);
+            crash_in(Story::$story);
         })*
     };
 }
 
-noticed! {
-    notices_a_commit_that_does_not_name_its_stage: CommitWithoutStage,
-    notices_that_staged_copies_count_as_seen: SeenCountsStaged,
-    notices_an_end_without_acknowledgement_when_the_view_changes: EndOnRemoval,
-    notices_unknown_answered_while_prepared: UnknownWhilePrepared,
-    notices_a_message_sent_before_its_sync: SendBeforeSync,
-    notices_the_view_of_prepare_used_as_term: PrepareViewAsTerm,
+crashes! {
+    crashes_at_every_record_and_pair_of_records_of_one_move: One,
+    crashes_at_every_record_and_pair_of_records_of_a_batch: Batch,
+    crashes_at_every_record_and_pair_of_records_of_a_local_move: Local,
+    crashes_at_every_record_and_pair_of_records_of_an_abort: Abort,
+    crashes_at_every_record_and_pair_of_records_there_and_back: ThereAndBack,
+    crashes_at_every_record_and_pair_of_records_back_before_the_end: BackBeforeEnd,
 }
 
-/// Delivers and syncs until nothing is on its way, dropping messages of one kind.
-fn run_without(world: &mut World, lost: &str) {
-    while !world.net.is_empty() || world.processes.iter().any(unsynced) {
-        for frame in std::mem::take(&mut world.net) {
-            if frame.message.name() != lost {
-                world.deliver(frame);
+/// Whether crashes at every record and pair of records notice that a rule is broken.
+fn crashes_notice(flaw: Flaw) -> bool {
+    Story::ALL.into_iter().any(|story| {
+        Comeback::ALL.into_iter().any(|comeback| {
+            let noticed = crash_everywhere(story, comeback, Some(flaw)).err();
+            if let Some(it) = &noticed {
+                eprintln!("{flaw:?}: {story:?}, {comeback:?}, {:?}: {}", it.crashes, it.violation);
             }
-        }
-        for process in 0..world.processes.len() {
-            world.sync(process, usize::MAX);
-        }
-    }
-}
-
-fn unsynced(process: &super::world::Process) -> bool {
-    process.live.as_ref().is_some_and(|live| !live.unsynced.is_empty())
-}
-
-/// The entity comes back while the source still waits for the acknowledgement that it left.
-fn comes_back_before_its_end(flaw: Option<Flaw>) -> bool {
-    let mut world = World::new(1, 3, flaw);
-    world.create(0);
-    run_without(&mut world, "");
-    let id = *world.truth.keys().next().unwrap();
-    world.migrate(0, &[id], (1, 0));
-    run_without(&mut world, "activated");
-    assert_eq!(world.owner(id), Some(1));
-    world.migrate(1, &[id], (0, 0));
-    run_without(&mut world, "activated");
-    assert_eq!(world.owner(id), Some(0));
-    world.crash(0);
-    world.start(0);
-    run_without(&mut world, "");
-    world.owner(id) == Some(0)
+            noticed.is_some()
+        })
+    })
 }
 
 #[test]
-fn redo_matches_entity_and_epoch_never_the_entity_alone() {
-    assert!(comes_back_before_its_end(None));
-    assert!(!comes_back_before_its_end(Some(Flaw::RedoByEntityAlone)));
+fn crashes_at_records_notice_the_rules_they_are_to_notice() {
+    for flaw in Flaw::ALL.into_iter().filter(|flaw| means(*flaw).contains(&Means::Crashes)) {
+        assert!(crashes_notice(flaw), "{flaw:?}");
+    }
+}
+
+#[test]
+#[ignore = "for the table: which rules crashes would notice that need not"]
+fn which_rules_crashes_notice() {
+    for flaw in Flaw::ALL {
+        eprintln!("{flaw:?}: {}", crashes_notice(flaw));
+    }
+}
+
+#[test]
+fn every_broken_rule_is_noticed_by_the_model_or_the_simulator_and_by_one_more_means() {
+    for flaw in Flaw::ALL {
+        let means = means(flaw);
+        let first = means.contains(&Means::Model) || means.contains(&Means::Simulator);
+        assert!(first && means.len() >= 2, "{flaw:?}: {means:?}");
+    }
+    let page = include_str!("../../../docs/migration-proof.md");
+    assert!(page.contains(&super::table()), "the page has another table:\n{}", super::table());
 }

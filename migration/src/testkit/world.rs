@@ -1,18 +1,18 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use lampyrid_wire::{
-    BootNonce, BubbleId, ClusterId, EntityId, Epoch, Incarnation, Peer, ProcessId, Term, ViewId,
+    BootNonce, BubbleId, ClusterId, EntityId, Epoch, Incarnation, Peer, ProcessId, SagaId, Term,
+    ViewId,
 };
 
 use super::check::Truth;
+use super::crash::{Comeback, CrashPoint};
 use super::random::Random;
 use super::stored::Stored;
 use crate::{
-    CallId, Core, CoreConfig, Delivery, Effect, Expected, Flaw, Image, Input, Limits, Membership,
-    Message, MigrateRequest, NewEntities, Outcome, Record, Reply, Request, SagaReport, SagaState,
-    Step,
+    CallId, Core, CoreConfig, Delivery, DoubtAnswer, Effect, Flaw, Image, Input, Limits,
+    Membership, Message, PartId, Record, Request, SagaReport, Step,
 };
 
 /// Bubbles of each process.
@@ -22,7 +22,7 @@ pub(crate) const BUBBLES: usize = 2;
 const PADDING: usize = 6_000;
 
 /// Messages remembered for late repetition.
-const LOG_MAX: usize = 4_000;
+const LOG_MAX: usize = 1_000;
 
 /// A process that runs: its core, the transactions that are not synced, and the effects that wait
 /// for them.
@@ -43,6 +43,8 @@ pub(crate) struct Process {
     pub(crate) disk: Image,
     pub(crate) synced: u64,
     pub(crate) live: Option<Live>,
+    /// Stopped for a while: it does nothing, and what is sent to it waits.
+    pub(crate) frozen: bool,
     pub(crate) view: Membership,
     /// Where its journal is, if it is a real one; `disk` is what is in it as far as is known.
     pub(crate) store: Option<Stored>,
@@ -59,12 +61,13 @@ pub(crate) struct Frame {
 }
 
 /// What a call was about.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Asked {
     Create,
     Put(EntityId, u64),
     Delete(EntityId),
-    Migrate,
+    /// At that time, under that key; those entities had nothing under way.
+    Migrate(Duration, Option<String>, Vec<EntityId>),
     Wait,
     Other,
 }
@@ -79,9 +82,15 @@ pub struct World {
     pub(crate) log: Vec<Frame>,
     pub(crate) view: Membership,
     pub(crate) truth: BTreeMap<EntityId, Truth>,
+    /// Entities of which something on a disk changed since the last check.
+    pub(crate) touched: BTreeSet<EntityId>,
+    /// Decided parts on disks that still carry a copy of an entity.
+    pub(crate) decided: BTreeMap<EntityId, BTreeSet<(usize, PartId)>>,
     pub(crate) asked: BTreeMap<(usize, CallId), Asked>,
     pub(crate) reports: Vec<SagaReport>,
-    /// A broken invariant that was noticed outside of a check.
+    /// Sagas by the keys of their requests, and since when those are known.
+    pub(crate) keys: BTreeMap<(usize, String), (SagaId, Duration)>,
+    /// What cores and callers noticed at once.
     pub(crate) noticed: Option<String>,
     pub(crate) loss: usize,
     pub(crate) repeat: usize,
@@ -89,12 +98,19 @@ pub struct World {
     /// A kind of message that hardly ever arrives.
     pub(crate) mostly_lost: Option<&'static str>,
     pub(crate) flaw: Option<Flaw>,
-    /// Crash that process at that transaction of its disk: before or after it is durable.
-    pub(crate) crash_at: Option<(usize, u64, bool)>,
-    next_call: u64,
-    next_version: u64,
+    /// Kinds of message that never arrive.
+    pub(crate) cut: &'static [&'static str],
+    /// Where processes crash, one after the other, and how they come back.
+    pub(crate) crashes: VecDeque<CrashPoint>,
+    pub(crate) comeback: Comeback,
+    /// When somebody last crashed.
+    pub(crate) crashed: Duration,
+    /// Tells what happens.
+    pub(crate) tells: bool,
+    pub(crate) next_call: u64,
+    pub(crate) next_version: u64,
     /// Bytes that states have at most, beside their version.
-    padding: usize,
+    pub(crate) padding: usize,
     releasing: bool,
     pub(crate) steps: u64,
 }
@@ -124,6 +140,7 @@ impl World {
             disk: Image::default(),
             synced: 0,
             live: None,
+            frozen: false,
             view: view.clone(),
             store: stored.then(|| Stored::new(seed ^ id.0.as_u128() as u64)),
         });
@@ -135,15 +152,22 @@ impl World {
             log: Vec::new(),
             view,
             truth: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            decided: BTreeMap::new(),
             asked: BTreeMap::new(),
             reports: Vec::new(),
+            keys: BTreeMap::new(),
             noticed: None,
             loss: 0,
             repeat: 0,
             delay: 20,
             mostly_lost: None,
             flaw,
-            crash_at: None,
+            cut: &[],
+            crashes: VecDeque::new(),
+            comeback: Comeback::Never,
+            crashed: Duration::ZERO,
+            tells: false,
             next_call: 0,
             next_version: 1,
             padding: if stored { PADDING } else { 0 },
@@ -161,9 +185,16 @@ impl World {
         world
     }
 
+    pub(crate) fn tell(&self, what: impl FnOnce() -> String) {
+        if self.tells {
+            eprintln!("{:>9.3} {}", self.now.as_secs_f64(), what());
+        }
+    }
+
     /// Starts a process, or only its actor, from its disk, if that can be read.
     pub(crate) fn start(&mut self, process: usize) {
         let Some(disk) = self.find(process) else { return };
+        self.tell(|| format!("{process} starts as life {}", self.processes[process].incarnation));
         let mut seed = [0; 32];
         seed[..8].copy_from_slice(&self.random.number().to_be_bytes());
         let config = CoreConfig {
@@ -179,6 +210,7 @@ impl World {
         let (unsynced, waiting) = (VecDeque::new(), VecDeque::new());
         let live = Live { core, unsynced, waiting, appended: 0, durable: 0 };
         self.processes[process].live = Some(live);
+        self.processes[process].frozen = false;
         self.absorb(process, step);
         let view = self.processes[process].view.clone();
         self.give_view(process, view);
@@ -186,7 +218,9 @@ impl World {
 
     /// Ends a process; what was not synced is gone, and its callers get no answer.
     pub(crate) fn crash(&mut self, process: usize) {
+        self.tell(|| format!("{process} crashes, unsynced {:?}", self.unsynced(process)));
         self.processes[process].live = None;
+        self.crashed = self.now;
         self.asked.retain(|(of, _), _| *of != process);
     }
 
@@ -197,6 +231,12 @@ impl World {
         let view = Membership { active: view.active && listed, ..view };
         it.view = view.clone();
         self.input(process, Input::View(view));
+    }
+
+    /// True if it runs, and is not stopped.
+    pub(crate) fn runs(&self, process: usize) -> bool {
+        let it = &self.processes[process];
+        it.live.is_some() && !it.frozen
     }
 
     /// One step of a core.
@@ -211,15 +251,21 @@ impl World {
 
     fn absorb(&mut self, process: usize, step: Step) {
         let too_early = self.flaw == Some(Flaw::SendBeforeSync);
+        let kinds = || step.records.iter().map(|record| record.kind).collect::<Vec<_>>();
+        if !step.records.is_empty() {
+            self.tell(|| format!("{process} records {:?}", kinds()));
+        }
         let Some(live) = &mut self.processes[process].live else { return };
         if !step.records.is_empty() {
             live.appended += 1;
             live.unsynced.push_back((live.appended, step.records));
         }
-        let (early, effects): (Vec<_>, Vec<_>) = step
-            .effects
-            .into_iter()
-            .partition(|effect| too_early && matches!(effect, Effect::Send { .. }));
+        let mut effects = step.effects;
+        let mut early = Vec::new();
+        if too_early {
+            let is_send = |effect: &Effect| matches!(effect, Effect::Send { .. });
+            (early, effects) = effects.into_iter().partition(is_send);
+        }
         if !effects.is_empty() {
             live.waiting.push_back((live.appended, effects));
         }
@@ -238,19 +284,20 @@ impl World {
             let it = &mut self.processes[process];
             let Some(live) = &mut it.live else { return };
             let Some((number, records)) = live.unsynced.pop_front() else { break };
-            let here = self.crash_at.filter(|at| at.0 == process && at.1 == it.synced + 1);
-            if let Some((_, _, false)) = here {
-                self.crash_at = None;
+            let next = (process, it.synced + 1);
+            let here = self.crashes.front().filter(|at| (at.process, at.transaction) == next);
+            let after = here.map(|at| at.after);
+            if after.is_some() {
+                self.crashes.pop_front();
+            }
+            if after == Some(false) {
                 self.crash(process);
                 return;
             }
-            for write in records.iter().flat_map(|record| &record.writes) {
-                it.disk.apply(write);
-            }
-            it.synced += 1;
             live.durable = number;
-            if let Some((_, _, true)) = here {
-                self.crash_at = None;
+            it.synced += 1;
+            self.write(process, &records);
+            if after == Some(true) {
                 self.crash(process);
                 return;
             }
@@ -280,23 +327,28 @@ impl World {
         }
     }
 
+    fn peer(&self, process: usize) -> Peer {
+        let it = &self.processes[process];
+        let nonce = BootNonce(it.incarnation.0);
+        Peer { process: it.id, incarnation: it.incarnation, nonce }
+    }
+
+    fn number_of(&self, id: ProcessId) -> Option<usize> {
+        self.processes.iter().position(|other| other.id == id)
+    }
+
     fn perform(&mut self, process: usize, effect: Effect) {
         match effect {
             Effect::Send { to, message, term, report } => {
-                let it = &self.processes[process];
-                let current = it.live.as_ref().and_then(|live| live.core.term());
-                let Some(term) = term.or(current) else { return };
-                let from = Peer {
-                    process: it.id,
-                    incarnation: it.incarnation,
-                    nonce: BootNonce(it.incarnation.0),
-                };
-                let to = self.processes.iter().position(|other| other.id == to);
+                let live = self.processes[process].live.as_ref();
+                let Some(term) = term.or(live.and_then(|live| live.core.term())) else { return };
+                let from = self.peer(process);
                 let delivery = match self.random.below(100) {
                     n if n < self.loss / 4 => Delivery::WindowFull,
                     n if n < self.loss / 2 => Delivery::NoSession,
                     _ => Delivery::Sent,
                 };
+                let to = self.number_of(to);
                 if let Some(to) = to.filter(|_| delivery == Delivery::Sent) {
                     self.transmit(Frame { at: self.now, from, to, term, message });
                 }
@@ -305,7 +357,12 @@ impl World {
                 }
             }
             Effect::Reply(call, reply) => self.answered(process, call, reply),
-            Effect::Stale(..) | Effect::Store(_) | Effect::Measured(..) | Effect::Alarm(..) => {}
+            // No disk is ever lost here, so nobody should have to look.
+            Effect::Alarm(part, why) => {
+                let alarm = || format!("process {process} raises an alarm of {part}: {why}");
+                self.noticed.get_or_insert_with(alarm);
+            }
+            Effect::Stale(..) | Effect::Store(_) | Effect::Measured(..) => {}
             Effect::AskHook(..) | Effect::Moved(_) => {}
         }
     }
@@ -313,6 +370,9 @@ impl World {
     fn transmit(&mut self, frame: Frame) {
         if self.log.len() < LOG_MAX {
             self.log.push(frame.clone());
+        }
+        if self.cut.contains(&frame.message.name()) {
+            return;
         }
         let loss = match self.mostly_lost == Some(frame.message.name()) {
             true => 95,
@@ -327,115 +387,43 @@ impl World {
         }
     }
 
-    /// Delivers one message; to a process that is down it is lost.
+    /// Delivers one message; to a process that is down it is lost, at one that is stopped it waits.
     pub(crate) fn deliver(&mut self, frame: Frame) {
+        if self.processes[frame.to].frozen {
+            let at = self.now + Duration::from_millis(1 + self.delay);
+            self.net.push(Frame { at, ..frame });
+            return;
+        }
         let Frame { from, to, term, message, .. } = frame;
+        self.tell(|| {
+            let up = if self.processes[to].live.is_some() { "" } else { " (down)" };
+            format!("{to}{up} hears of {from} in view {}: {message:?}", term.epoch)
+        });
+        if self.flaw == Some(Flaw::UnknownBeforeReplay) && self.processes[to].live.is_none() {
+            self.answer_before_replay(from, to, term, message);
+            return;
+        }
         self.input(to, Input::Received { from, term, message });
     }
 
-    pub(crate) fn request(&mut self, process: usize, request: Request, asked: Asked) -> CallId {
-        let call = CallId(self.next_call);
-        self.next_call += 1;
-        if self.processes[process].live.is_some() {
-            self.asked.insert((process, call), asked);
-            self.input(process, Input::Request(call, request));
-        }
-        call
-    }
-
-    fn answered(&mut self, process: usize, call: CallId, reply: Reply) {
-        let Some(asked) = self.asked.remove(&(process, call)) else { return };
-        match (asked, reply) {
-            (Asked::Create, Reply::Created(Ok(ids))) => {
-                for id in ids {
-                    self.truth.insert(id, Truth::default());
-                }
-            }
-            (Asked::Put(id, version), Reply::Entity(Ok(_))) => {
-                if let Some(truth) = self.truth.get_mut(&id) {
-                    truth.acknowledged = truth.acknowledged.max(version);
-                }
-            }
-            (Asked::Delete(id), Reply::Entity(Ok(_))) => {
-                if let Some(truth) = self.truth.get_mut(&id) {
-                    truth.deleted = true;
-                }
-            }
-            (Asked::Migrate, Reply::Saga(Ok(saga))) => {
-                let until = self.now + Duration::from_secs(60);
-                self.request(process, Request::Wait(saga, until), Asked::Wait);
-            }
-            (Asked::Wait, Reply::Report(Some(report))) if report.state == SagaState::Done => {
-                self.reports.push(report);
-            }
-            _ => {}
-        }
-    }
-
-    /// Creates one entity in a random bubble of the process.
-    pub(crate) fn create(&mut self, process: usize) {
-        let bubble = bubble_of(process, self.random.below(BUBBLES));
-        let state = Bytes::copy_from_slice(&0_u64.to_be_bytes());
-        let request = Request::Create { bubble, new: NewEntities::One(None), state };
-        self.request(process, request, Asked::Create);
-    }
-
-    /// Writes a new version of an entity, wherever the caller believes it to be.
-    pub(crate) fn put(&mut self, process: usize, id: EntityId) {
-        let version = self.next_version;
-        self.next_version += 1;
-        let mut state = version.to_be_bytes().to_vec();
-        if self.padding > 0 {
-            state.resize(state.len() + self.random.below(self.padding), version as u8);
-        }
-        let state = Bytes::from(state);
-        self.request(process, Request::Put(id, state), Asked::Put(id, version));
-    }
-
-    /// Ends an entity.
-    pub(crate) fn delete(&mut self, process: usize, id: EntityId) {
-        if let Some(truth) = self.truth.get_mut(&id) {
-            truth.delete_asked = true;
-        }
-        self.request(process, Request::Delete(id), Asked::Delete(id));
-    }
-
-    /// Moves entities to a bubble.
-    pub(crate) fn migrate(&mut self, process: usize, ids: &[EntityId], to: (usize, usize)) {
-        let request = MigrateRequest {
-            entities: ids.iter().map(|&id| Expected { id, epoch: None }).collect(),
-            to: bubble_of(to.0, to.1),
-            idempotency_key: None,
+    /// Its actor is about to start again, and speaks of a journal that it has not read yet.
+    fn answer_before_replay(&mut self, from: Peer, to: usize, term: Term, message: Message) {
+        let view = &self.processes[to].view;
+        let fits = view.active && view.term == term;
+        let (Message::Doubt { parts }, true, Some(back)) =
+            (message, fits, self.number_of(from.process))
+        else {
+            return;
         };
-        let host = Some(self.processes[to.0].id);
-        self.request(process, Request::Migrate { request, host }, Asked::Migrate);
+        let answers = parts.into_iter().map(|part| (part, DoubtAnswer::Unknown)).collect();
+        let message = Message::DoubtAnswers { answers };
+        self.transmit(Frame { at: self.now, from: self.peer(to), to: back, term, message });
     }
 
     /// The process on whose disk the entity's row is.
-    pub(crate) fn owner(&self, id: EntityId) -> Option<usize> {
+    #[must_use]
+    pub fn owner(&self, id: EntityId) -> Option<usize> {
         self.processes.iter().position(|process| process.disk.entities.contains_key(&id))
-    }
-
-    /// Nothing to deliver, to sync or to wait for.
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.net.is_empty()
-            && self.processes.iter().all(|process| {
-                process.live.as_ref().is_some_and(|live| {
-                    live.unsynced.is_empty() && live.waiting.is_empty() && live.core.is_idle()
-                })
-            })
-    }
-
-    /// What was reported as committed, as (entity, epoch).
-    pub(crate) fn take_committed(&mut self) -> Vec<(EntityId, u64)> {
-        let reports = std::mem::take(&mut self.reports);
-        let entities = reports.into_iter().flat_map(|report| report.entities);
-        entities
-            .filter_map(|entity| match entity.outcome {
-                Outcome::Committed { epoch } => Some((entity.id, epoch.0)),
-                Outcome::Pending | Outcome::Aborted { .. } => None,
-            })
-            .collect()
     }
 }
 
