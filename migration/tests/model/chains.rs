@@ -15,7 +15,26 @@ fn any() {
     check(&text, text.parse().unwrap());
 }
 
-#[test]
-fn of_two_with_writes_and_aborts() {
-    explore("sagas=2 writes=1 timeouts=1", "sagas=3 writes=1 timeouts=1");
+macro_rules! explored {
+    ($($name:ident: $small:literal, $large:literal;)*) => {
+        $(#[test]
+        fn $name() {
+            explore($small, $large);
+        })*
+    };
+}
+
+explored! {
+    to_and_fro: "sagas=3", "sagas=5";
+    with_writes_and_aborts: "sagas=2 writes=1 timeouts=1 heals",
+        "sagas=3 writes=2 timeouts=2 restarts=1 heals";
+    with_restarts: "sagas=2 restarts=1 heals", "sagas=3 writes=1 restarts=2 heals";
+    with_compaction: "sagas=2 compactions=2", "sagas=3 compactions=3 restarts=1";
+    with_views_and_a_return: "sagas=2 views=10/12 heals",
+        "sagas=3 views=10/12 restarts=1 timeouts=1 heals";
+    with_batches: "entities=2 sagas=1 batches timeouts=1",
+        "entities=2 sagas=3 batches writes=1 timeouts=1";
+    with_local_moves: "sagas=2 local restarts=1", "sagas=3 local writes=1 restarts=1";
+    of_three: "size=3 sagas=2 heals", "size=3 sagas=3 timeouts=1 restarts=1 heals";
+    messages_that_arrive_once: "sagas=3 once timeouts=1", "sagas=5 once timeouts=1 restarts=1";
 }

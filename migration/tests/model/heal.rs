@@ -27,7 +27,7 @@ struct Run<'a> {
     /// Who stays dead, with its disk.
     dead: Option<(ProcessNo, Arc<Core>)>,
     net: Vec<(Peer, ProcessId, Term, Message)>,
-    minted: u8,
+    minted: u16,
     reply: Option<Reply>,
 }
 
@@ -77,7 +77,8 @@ impl<'a> Run<'a> {
         // Numbers that no model gives.
         self.minted += 1;
         let mut seed = [9; 32];
-        (seed[0], seed[1]) = (process, self.minted);
+        seed[0] = process;
+        seed[1..3].copy_from_slice(&self.minted.to_be_bytes());
         core.mint_from(seed);
         let mut step = Step::default();
         call(core, &mut step);
