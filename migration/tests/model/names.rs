@@ -1,6 +1,7 @@
 //! Small numbers for everything that has an identifier, and back.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use lampyrid_migration::PartId;
 use lampyrid_migration::testkit::minted;
@@ -98,7 +99,9 @@ impl Names {
     }
 
     pub(crate) fn part(source: ProcessNo, saga: u8) -> PartId {
-        let saga = SagaId(minted(saga_seed(saga)));
+        static MINTED: OnceLock<Vec<SagaId>> = OnceLock::new();
+        let all = || (0..SAGAS_MAX).map(|n| SagaId(minted(saga_seed(n)))).collect();
+        let saga = MINTED.get_or_init(all)[usize::from(saga)];
         PartId { source: process_id(source), saga, part: 0 }
     }
 
@@ -107,9 +110,15 @@ impl Names {
     }
 
     pub(crate) fn stage_id(stage: StageNo) -> StageId {
+        static MINTED: OnceLock<Vec<StageId>> = OnceLock::new();
+        let all = || (0..COUNTED).map(|n| StageId(minted(stage_seed(n)))).collect();
         match stage {
             COUNTED..=254 => StageId::from_u128(u128::from(stage - COUNTED) + 1),
-            _ => StageId(minted(stage_seed(stage))),
+            _ => MINTED
+                .get_or_init(all)
+                .get(usize::from(stage))
+                .copied()
+                .unwrap_or(StageId::from_u128(255)),
         }
     }
 }
