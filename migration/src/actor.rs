@@ -16,7 +16,7 @@ use crate::journal::{Report, Writer};
 use crate::{
     BatchError, CallId, Core, CoreConfig, Delivery, Effect, EntityError, Flaw, Input, JournalError,
     JournalSource, Limits, Membership, Message, MigrationCounters, MoveHooks, Reason, Reply,
-    Request, Step, Storage, StoreCall, fault,
+    Request, Step, Storage, StoreCall, fault, trace,
 };
 
 /// Steps whose effects may wait for a sync at once; beyond it callers are refused.
@@ -261,6 +261,7 @@ impl MigrationState {
     fn enqueue(&mut self, step: Step, credit: Credit) -> Result<(), MigrationFault> {
         let Step { records, effects } = step;
         if !records.is_empty() {
+            records.iter().for_each(trace::recorded);
             self.appended += 1;
             let counters = &self.arguments.counters;
             MigrationCounters::add(&counters.transactions, 1);
@@ -351,6 +352,7 @@ impl MigrationState {
                 if let Err(error) = &sent {
                     tracing::debug!(%to, message = message.name(), %error, "not sent");
                 } else {
+                    trace::sent(message);
                     MigrationCounters::add(&counters.messages_sent, 1);
                     MigrationCounters::add(&counters.bytes_sent, bytes);
                 }

@@ -23,6 +23,7 @@ mod row;
 mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+mod trace;
 
 pub use actor::{
     MigrationActor, MigrationArguments, MigrationFault, MigrationMessage, MigrationState,

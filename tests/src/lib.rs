@@ -4,10 +4,12 @@
 
 mod admin;
 mod cluster;
+pub mod load;
 #[cfg(target_os = "linux")]
 pub mod netns;
 mod output;
 mod place;
+pub mod proc;
 mod process;
 mod wait;
 mod witness;

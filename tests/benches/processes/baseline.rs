@@ -3,12 +3,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use lampyrid_tests::PATIENCE;
+use lampyrid_tests::{PATIENCE, proc};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::idle::{Usage, report};
-use crate::{proc, table};
+use crate::table;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_heartbeat-baseline");
 

@@ -1,8 +1,7 @@
 use std::time::Duration;
 
-use lampyrid_tests::Cluster;
+use lampyrid_tests::{Cluster, proc};
 
-use crate::proc;
 use crate::table;
 
 /// What one process has used and sent.

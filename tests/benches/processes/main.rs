@@ -12,7 +12,6 @@ mod baseline;
 mod busy;
 mod faults;
 mod idle;
-mod proc;
 mod table;
 
 use std::time::Duration;

@@ -1,7 +1,10 @@
+//! What the system knows of a process.
+
 use std::time::Duration;
 
 /// The processor time that a process has used so far.
-pub(crate) fn cpu(pid: u32) -> Duration {
+#[must_use]
+pub fn cpu(pid: u32) -> Duration {
     let stat = read(pid, "stat");
     // The name before the last bracket may hold anything; of the fields after it, the 12th and
     // 13th are the ticks in user and kernel mode.
@@ -12,11 +15,22 @@ pub(crate) fn cpu(pid: u32) -> Duration {
 }
 
 /// The memory that a process holds now, in KiB.
-pub(crate) fn resident(pid: u32) -> u64 {
-    let status = read(pid, "status");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse().ok())
-        .expect("a figure in kB")
+#[must_use]
+pub fn resident(pid: u32) -> u64 {
+    figure(pid, "status", "VmRSS:")
+}
+
+/// The bytes that a process has caused to be written to disk so far.
+#[must_use]
+pub fn written(pid: u32) -> u64 {
+    figure(pid, "io", "write_bytes:")
+}
+
+fn figure(pid: u32, file: &str, name: &str) -> u64 {
+    let text = read(pid, file);
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let figure = line.and_then(|line| line.trim().trim_end_matches(" kB").trim().parse().ok());
+    figure.expect("a figure")
 }
 
 fn read(pid: u32, file: &str) -> String {
