@@ -23,6 +23,8 @@ mod lane;
 mod lane_tests;
 mod locate;
 mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 mod requests;
 mod resend;
 mod retention;

@@ -60,15 +60,20 @@ fn raw<T: Serialize>(
     let value = match row {
         Some(row) => {
             let body = encode(row).map_err(|error| JournalError::Encode(error.to_string()))?;
-            let mut value = Vec::with_capacity(HEADER + body.len());
-            value.push(ROW_VERSION);
-            value.extend_from_slice(&checksum(table, &key, &body).to_be_bytes());
-            value.extend_from_slice(&body);
-            Some(value)
+            Some(seal(table, &key, &body))
         }
         None => None,
     };
     Ok(RawWrite { table, key, value })
+}
+
+/// A row's value: its version, its checksum and its body.
+pub(crate) fn seal(table: usize, key: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut value = Vec::with_capacity(HEADER + body.len());
+    value.push(ROW_VERSION);
+    value.extend_from_slice(&checksum(table, key, body).to_be_bytes());
+    value.extend_from_slice(body);
+    value
 }
 
 /// Over table, key and body: a row under the wrong key is as wrong as a changed one.

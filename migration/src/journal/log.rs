@@ -102,13 +102,27 @@ impl Tail {
     /// commit.
     pub(crate) fn finish(self, oldest: u64) -> impl Iterator<Item = (u64, Vec<u8>)> {
         self.rows.into_iter().zip(self.first..).map(move |(mut row, position)| {
-            row[0] = LOG_VERSION;
             row[5..HEADER].copy_from_slice(&oldest.to_be_bytes());
-            let sum = checksum(position, &row);
-            row[1..5].copy_from_slice(&sum.to_be_bytes());
+            seal(position, &mut row);
             (position, row)
         })
     }
+}
+
+/// Puts version and checksum into a row.
+fn seal(position: u64, row: &mut [u8]) {
+    row[0] = LOG_VERSION;
+    let sum = checksum(position, row);
+    row[1..5].copy_from_slice(&sum.to_be_bytes());
+}
+
+/// Any bytes as a row with the right version and checksum.
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) fn log_row(position: u64, bytes: &[u8]) -> Vec<u8> {
+    let mut row = bytes.to_vec();
+    row.resize(bytes.len().max(HEADER), 0);
+    seal(position, &mut row);
+    row
 }
 
 /// Over the position as well: a row in another's place is as wrong as a changed one.

@@ -4,6 +4,8 @@ mod codec;
 #[cfg(test)]
 mod crash_tests;
 mod database;
+#[cfg(any(test, feature = "testkit"))]
+pub mod fuzz;
 mod index;
 mod log;
 mod memory;

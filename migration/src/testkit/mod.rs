@@ -25,6 +25,7 @@ mod world;
 #[cfg(test)]
 mod tests;
 
+pub use crate::journal::fuzz;
 pub use campaign::{Campaign, Failure, Report};
 pub use check::Violation;
 pub use crash::{
