@@ -11,6 +11,7 @@
 
 mod actor;
 mod agreement;
+mod barred;
 mod core;
 mod cut;
 mod edge;
@@ -38,6 +39,7 @@ pub use actor::{
 pub use agreement::{
     Agreement, BallotFacts, Cast, Change, Progress, Rank, ValueId, ValueRef, Vote, VoteRef,
 };
+pub use barred::Barred;
 pub use core::{EdgeEvent, Input, MembershipCore, Output, Start, StopReason, Subject};
 pub use cut::ReportFacts;
 pub use edge::{EdgeCore, EdgeInput, EdgeOutput, Pace, Verdict};

@@ -49,6 +49,9 @@ pub enum RefusalReason {
         "another start of this very process was met: its data directory was copied or rolled back"
     )]
     Twin,
+    /// It was barred for ever, by command.
+    #[error("it was barred from the cluster for ever")]
+    Barred,
     /// There are as many sessions as allowed.
     #[error("it has no room for another session")]
     TooManySessions,

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -14,9 +14,9 @@ use uuid::Uuid;
 use crate::hook_runner::HookRunner;
 use crate::journal::{Report, Writer};
 use crate::{
-    BatchError, CallId, Core, CoreConfig, Delivery, Effect, EntityError, Flaw, Input, JournalError,
-    JournalSource, Limits, Membership, Message, MigrationCounters, MoveHooks, Reason, Reply,
-    Request, Step, Storage, StoreCall, fault, trace,
+    BatchError, CallId, Core, CoreConfig, Delivery, Directory, Effect, EntityError, Flaw, Input,
+    JournalError, JournalSource, Limits, Membership, Message, MigrationCounters, MoveHooks, Reason,
+    Reply, Request, Step, Storage, StoreCall, fault, trace,
 };
 
 /// Steps whose effects may wait for a sync at once; beyond it callers are refused.
@@ -44,6 +44,16 @@ pub struct MigrationArguments {
     pub slot: Slot<MigrationMessage>,
     /// Called when a peer is behind that view of ours, so that membership brings it the newer one.
     pub on_stale: Arc<dyn Fn(Peer, Term) + Send + Sync>,
+    /// Called when what is hosted here has changed: register it, and report with
+    /// [`crate::MigrationHandle::registered`].
+    pub on_hosting: Arc<dyn Fn() + Send + Sync>,
+    /// What the registry knows of bubbles.
+    pub directory: Arc<dyn Directory>,
+    /// Called when a drain is over: leave.
+    pub on_drained: Arc<dyn Fn() + Send + Sync>,
+    /// Called with all processes that are barred for ever, when there is one more and at every
+    /// start.
+    pub on_barred: Arc<dyn Fn(Vec<ProcessId>) + Send + Sync>,
     /// What is counted, over restarts.
     pub counters: Arc<MigrationCounters>,
 }
@@ -70,6 +80,8 @@ pub enum MigrationMessage {
     BubbleClaimed(BubbleId, ProcessId),
     /// It does no longer.
     BubbleReleased(BubbleId),
+    /// The registry holds exactly this set of this process; of the second, others host.
+    Registered(BTreeSet<BubbleId>, BTreeMap<BubbleId, ProcessId>),
     /// Everything up to that transaction is durable, or the journal failed.
     Journal(Result<u64, JournalError>),
     /// The host's hook or store answered.
@@ -220,6 +232,9 @@ impl Actor for MigrationActor {
             MigrationMessage::BubbleReleased(bubble) => {
                 state.step(Input::BubbleReleased(bubble), Credit::none())?;
             }
+            MigrationMessage::Registered(hosted, claimed) => {
+                state.step(Input::Registered { hosted, claimed }, Credit::none())?;
+            }
             MigrationMessage::Journal(report) => {
                 state.durable = report.map_err(MigrationFault::Journal)?;
                 state.release()?;
@@ -330,6 +345,20 @@ impl MigrationState {
                     hooks.tell(moved);
                 }
             }
+            Effect::Hosting => (self.arguments.on_hosting)(),
+            Effect::Drained => (self.arguments.on_drained)(),
+            Effect::Barred(processes) => {
+                tracing::warn!(?processes, "these processes are barred for ever");
+                (self.arguments.on_barred)(processes);
+            }
+            Effect::FindHosts(bubbles) => {
+                let directory = &self.arguments.directory;
+                let host = |bubble| (bubble, directory.host_of(bubble));
+                let hosts = bubbles.into_iter().map(host).collect();
+                let mut next = Step::default();
+                self.core.step(self.arguments.clock.now(), Input::Hosts(hosts), &mut next);
+                self.enqueue(next, Credit::none())?;
+            }
             Effect::Measured(phase, took) => self.arguments.counters.phase(phase).record(took),
             Effect::Alarm(part, why) => {
                 MigrationCounters::add(&self.arguments.counters.lost_copies, 1);
@@ -438,6 +467,9 @@ fn refuse(request: &Request, reason: Reason) -> Option<Reply> {
         Request::Create { .. } => Some(Reply::Created(Err(error))),
         Request::Put(..) | Request::Delete(_) => Some(Reply::Entity(Err(error))),
         Request::Migrate { .. } => Some(Reply::Saga(Err(BatchError(reason)))),
+        Request::Bar(_) => Some(Reply::Bar(Err(reason))),
+        Request::Drain | Request::CancelDrain => Some(Reply::Drain(Err(reason))),
+        Request::MoveBubble { .. } | Request::CancelMove(_) => Some(Reply::BubbleMove(Err(reason))),
         _ => None,
     }
 }

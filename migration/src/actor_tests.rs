@@ -130,6 +130,10 @@ async fn start(
         limits: Limits::default(),
         slot: slot.clone(),
         on_stale: Arc::new(|_, _| {}),
+        on_hosting: Arc::new(|| {}),
+        directory: Arc::new(Fixed(BTreeMap::new())),
+        on_drained: Arc::new(|| {}),
+        on_barred: Arc::new(|_| {}),
         counters: Arc::clone(&counters),
     };
     let (actor, task) = Actor::spawn(None, MigrationActor, arguments).await.unwrap();

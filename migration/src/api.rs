@@ -57,6 +57,28 @@ pub struct MovedTo {
     pub epoch: OwnershipEpoch,
 }
 
+/// How sure it is that an entity is where it was found. In rising order.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Presence {
+    /// It went there, says somebody else; it may be on its way still.
+    Forwarded,
+    /// It is there, says that process, and serves no write: it is on its way elsewhere, or its
+    /// bubble is hosted by another.
+    Frozen,
+    /// It is there and serves, says that process.
+    Serving,
+}
+
+/// Where an entity was found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Whereabouts {
+    /// The process, the bubble, and the ownership epoch.
+    pub place: MovedTo,
+    /// How sure that is.
+    pub presence: Presence,
+}
+
 /// A part of a listing, ordered by id.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct EntityPage {
@@ -100,8 +122,8 @@ pub enum Reason {
     /// It is in that bubble already.
     #[error("the entity is in that bubble already")]
     SameBubble,
-    /// Another move of it is under way.
-    #[error("the entity is on its way to another bubble")]
+    /// It is on its way, itself or with its bubble.
+    #[error("it is on its way already")]
     AlreadyMoving {
         /// Where it is going.
         to: BubbleId,
@@ -165,6 +187,24 @@ pub enum Reason {
     /// The bubble still has entities.
     #[error("the bubble still has entities")]
     BubbleNotEmpty,
+    /// No such process in the view.
+    #[error("no such process is in the view")]
+    UnknownProcess,
+    /// A process that is in the view cannot be barred.
+    #[error("the process is a member of the view: end it, or wait until it is removed")]
+    StillMember,
+    /// The destination was barred for ever, and the entity is here again, two epochs on.
+    #[error("process {process} was barred; the entity was taken back")]
+    Barred {
+        /// Which.
+        process: ProcessId,
+    },
+    /// The process gives everything away and takes nothing.
+    #[error("the process is being drained")]
+    Draining,
+    /// The bubble is to move to the process that it is at.
+    #[error("the bubble is at that process already")]
+    SameProcess,
 }
 
 impl Reason {
@@ -190,6 +230,11 @@ impl Reason {
             Self::EntityExists => "entity_exists",
             Self::BubbleClaimed { .. } => "bubble_claimed",
             Self::BubbleNotEmpty => "bubble_not_empty",
+            Self::UnknownProcess => "unknown_process",
+            Self::SameProcess => "same_process",
+            Self::Draining => "draining",
+            Self::StillMember => "still_member",
+            Self::Barred { .. } => "barred",
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::{Message, Record};
 
-/// All points.
+/// All points that moves of entities come by.
 pub const FAULT_POINTS: &[&str] = &[
     "source.prepare.before",
     "source.prepare.after",
@@ -45,6 +45,26 @@ pub const FAULT_POINTS: &[&str] = &[
     "send.doubt_answers.after",
 ];
 
+/// Those that only the move of a whole bubble comes by.
+pub const BUBBLE_FAULT_POINTS: &[&str] = &[
+    "bubble.move.before",
+    "bubble.move.after",
+    "bubble.release.before",
+    "bubble.release.after",
+    "bubble.take.before",
+    "bubble.take.after",
+    "bubble.host.before",
+    "bubble.host.after",
+    "send.take_bubble.before",
+    "send.take_bubble.after",
+    "send.taking_bubble.before",
+    "send.taking_bubble.after",
+    "send.host_bubble.before",
+    "send.host_bubble.after",
+    "send.bubble_hosted.before",
+    "send.bubble_hosted.after",
+];
+
 /// The records of these transactions are about to be made durable, or just were.
 #[cfg(not(feature = "fault-points"))]
 pub(crate) fn records(_transactions: &[Vec<Record>], _after: bool) {}
@@ -67,6 +87,10 @@ pub(crate) fn records(transactions: &[Vec<Record>], after: bool) {
             Kind::Stage => "destination.stage",
             Kind::Activate => "destination.activate",
             Kind::Discard => "destination.discard",
+            Kind::MoveBubble => "bubble.move",
+            Kind::ReleaseBubble => "bubble.release",
+            Kind::TakeBubble => "bubble.take",
+            Kind::HostBubble => "bubble.host",
             Kind::Create => "entity.create",
             Kind::Put => "entity.put",
             Kind::Delete => "entity.delete",

@@ -1,3 +1,4 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,8 +7,9 @@ use lampyrid_wire::{BubbleId, Clock, EntityId, ProcessId, SagaId, Slot};
 use tokio::sync::oneshot;
 
 use crate::{
-    Audit, BatchError, EntityError, EntityPage, EntityRecord, MigrateRequest, MigrationCounters,
-    MigrationMessage, MovedTo, NewEntities, Reason, Reply, Request, SagaReport, StatusFilter,
+    Audit, BarReport, BatchError, BubbleMoveReport, DrainReport, EntityError, EntityPage,
+    EntityRecord, MigrateRequest, MigrationCounters, MigrationMessage, MovedTo, NewEntities,
+    Reason, Reply, Request, SagaReport, StatusFilter, Whereabouts,
 };
 
 /// How long a caller waits for the actor, beyond the time it asked to wait for.
@@ -193,12 +195,145 @@ impl MigrationHandle {
         }
     }
 
+    /// Starts to move a bubble that is hosted here, with all its entities, to another member; a
+    /// repetition gives the move that is under way. Of a bubble that is hosted there already, the
+    /// entities that were left here follow it.
+    ///
+    /// # Errors
+    /// Nothing was started, unless the reason is [`Reason::JournalFailed`].
+    pub async fn move_bubble(
+        &self,
+        bubble: BubbleId,
+        to: ProcessId,
+    ) -> Result<BubbleMoveReport, Reason> {
+        let host = self.directory.host_of(bubble);
+        match self.call(Request::MoveBubble { bubble, to, host }).await {
+            Some(Reply::BubbleMove(answer)) => answer,
+            _ => Err(Reason::JournalFailed),
+        }
+    }
+
+    /// How the last move of a bubble from here stands; `None` if there was none or it is forgotten.
+    ///
+    /// # Errors
+    /// [`Reason::JournalFailed`]: no answer.
+    pub async fn bubble_move(&self, bubble: BubbleId) -> Result<Option<BubbleMoveReport>, Reason> {
+        match self.call(Request::BubbleMove(bubble)).await {
+            Some(Reply::BubbleReport(report)) => Ok(report),
+            _ => Err(Reason::JournalFailed),
+        }
+    }
+
+    /// The same when the move is over, or after `limit`. Waiting never aborts anything.
+    ///
+    /// # Errors
+    /// [`Reason::JournalFailed`]: no answer.
+    pub async fn wait_for_bubble(
+        &self,
+        bubble: BubbleId,
+        limit: Duration,
+    ) -> Result<Option<BubbleMoveReport>, Reason> {
+        let request = Request::WaitBubble(bubble, self.clock.now() + limit);
+        match self.call_within(request, limit + CALL_LIMIT).await {
+            Some(Reply::BubbleReport(report)) => Ok(report),
+            _ => Err(Reason::JournalFailed),
+        }
+    }
+
+    /// Gives a bubble's move up. What has moved stays where it went; the rest stays here.
+    ///
+    /// # Errors
+    /// [`Reason::AlreadyMoving`]: it is too late; [`Reason::UnknownBubble`]: there was no move.
+    pub async fn cancel_move(&self, bubble: BubbleId) -> Result<BubbleMoveReport, Reason> {
+        match self.call(Request::CancelMove(bubble)).await {
+            Some(Reply::BubbleMove(answer)) => answer,
+            _ => Err(Reason::JournalFailed),
+        }
+    }
+
+    /// Gives everything away and then has the process leave; a repetition goes on with the drain
+    /// that is under way. It survives restarts of the actor and of the process.
+    ///
+    /// # Errors
+    /// Nothing was started, unless the reason is [`Reason::JournalFailed`].
+    pub async fn drain(&self) -> Result<DrainReport, Reason> {
+        match self.call(Request::Drain).await {
+            Some(Reply::Drain(answer)) => answer,
+            _ => Err(Reason::JournalFailed),
+        }
+    }
+
+    /// Gives a drain up: what has not gone stays.
+    ///
+    /// # Errors
+    /// [`Reason::Draining`]: everything has gone, and the process leaves.
+    pub async fn cancel_drain(&self) -> Result<DrainReport, Reason> {
+        match self.call(Request::CancelDrain).await {
+            Some(Reply::Drain(answer)) => answer,
+            _ => Err(Reason::JournalFailed),
+        }
+    }
+
+    /// How a drain stands when it is over, or after `limit`. Waiting never ends it.
+    ///
+    /// # Errors
+    /// [`Reason::JournalFailed`]: no answer.
+    pub async fn wait_for_drain(&self, limit: Duration) -> Result<DrainReport, Reason> {
+        let request = Request::WaitDrain(self.clock.now() + limit);
+        match self.call_within(request, limit + CALL_LIMIT).await {
+            Some(Reply::DrainReport(report)) => Ok(report),
+            _ => Err(Reason::JournalFailed),
+        }
+    }
+
+    /// Bars a process for ever: every member refuses it from now on, durably, and then takes back
+    /// what left for it and was never acknowledged, two ownership epochs on. What that process owns
+    /// or has changed is given up. A repetition goes on with what is under way.
+    ///
+    /// # Errors
+    /// [`Reason::StillMember`] while it is in the view. Nothing was changed, unless the reason is
+    /// [`Reason::JournalFailed`].
+    pub async fn bar(&self, process: ProcessId) -> Result<BarReport, Reason> {
+        match self.call(Request::Bar(process)).await {
+            Some(Reply::Bar(answer)) => answer,
+            _ => Err(Reason::JournalFailed),
+        }
+    }
+
+    /// The processes that are barred.
+    ///
+    /// # Errors
+    /// [`Reason::JournalFailed`]: no answer.
+    pub async fn bars(&self) -> Result<Vec<BarReport>, Reason> {
+        match self.call(Request::Bars).await {
+            Some(Reply::Bars(reports)) => Ok(reports),
+            _ => Err(Reason::JournalFailed),
+        }
+    }
+
+    /// Tells the actor that the registry holds this set of this process; of `claimed`, others host.
+    pub fn registered(&self, hosted: BTreeSet<BubbleId>, claimed: BTreeMap<BubbleId, ProcessId>) {
+        // One that is being restarted asks for it again.
+        let _ = self.slot.cast(MigrationMessage::Registered(hosted, claimed));
+    }
+
     /// Where an entity is, as far as this process and, within 1 s, the members of its view know:
     /// the highest epoch wins.
     ///
     /// # Errors
     /// [`Reason::JournalFailed`]: no answer.
     pub async fn locate(&self, id: EntityId) -> Result<Option<MovedTo>, Reason> {
+        match self.call(Request::Locate(id)).await {
+            Some(Reply::Located(found)) => Ok(found.map(|found| found.place)),
+            _ => Err(Reason::JournalFailed),
+        }
+    }
+
+    /// The same, and how sure that is.
+    ///
+    /// # Errors
+    /// [`Reason::JournalFailed`]: no answer.
+    pub async fn whereabouts(&self, id: EntityId) -> Result<Option<Whereabouts>, Reason> {
         match self.call(Request::Locate(id)).await {
             Some(Reply::Located(found)) => Ok(found),
             _ => Err(Reason::JournalFailed),

@@ -7,6 +7,8 @@ mod actor;
 #[cfg(test)]
 mod actor_tests;
 mod api;
+mod bar;
+mod bubble;
 mod core;
 mod counters;
 mod fault;
@@ -31,15 +33,20 @@ pub use actor::{
 
 pub use api::{
     Audit, BatchError, EntityError, EntityPage, EntityRecord, EntityStatus, Expected,
-    MigrateRequest, MovedTo, NewEntities, Outcome, Phase, Reason, SagaEntity, SagaReport,
-    SagaState, StatusFilter,
+    MigrateRequest, MovedTo, NewEntities, Outcome, Phase, Presence, Reason, SagaEntity, SagaReport,
+    SagaState, StatusFilter, Whereabouts,
+};
+pub use bar::{BarMessage, BarReport, BarRow};
+pub use bubble::{
+    BubbleFate, BubbleMessage, BubbleMovePhase, BubbleMoveReport, BubbleMoveRow, BubbleMoveState,
+    DrainReport, DrainRow, DrainState, IncomingPhase, IncomingRow,
 };
 pub use core::{
     CallId, Core, CoreConfig, Delivery, Effect, Flaw, HookAnswer, HookCall, Input, Membership,
     Reply, Request, Step, StoreCall,
 };
 pub use counters::{LATENCY_BOUNDS_MICROS, LatencyHistogram, MigrationCounters};
-pub use fault::FAULT_POINTS;
+pub use fault::{BUBBLE_FAULT_POINTS, FAULT_POINTS};
 pub use handle::{Directory, MigrationHandle};
 pub use hook_figures::{Hook, HookFigures, HookOutcome};
 pub use hooks::{Move, MoveHooks, Veto};

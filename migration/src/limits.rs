@@ -113,6 +113,33 @@ pub(crate) const PURGE_PER_STEP: usize = 32;
 /// must not bring its moves to the end of the numbers.
 pub(crate) const EPOCH_MAX: OwnershipEpoch = OwnershipEpoch(u64::MAX / 2);
 
+/// Bubbles that may be on their way from one process at once.
+pub(crate) const BUBBLE_MOVES_MAX: usize = 64;
+
+/// Entities of one bubble that are asked to move at once. A step that admits them stays short, and
+/// bubbles that move at the same time have their share of what may be under way.
+pub(crate) const BUBBLE_BATCH: usize = 2_048;
+
+/// Bubbles that one process hosts or takes at most; the registry accepts no more.
+pub(crate) const BUBBLES_MAX: usize = 4_096;
+
+/// Processes that can be barred: each is an operator's decision, and never forgotten.
+pub(crate) const BARRED_MAX: usize = 1_024;
+
+/// How often a drain looks for what does not go on.
+pub(crate) const DRAIN_LOOK: Duration = Duration::from_millis(250);
+
+/// How long a member may take nothing of what it should before a drain tries another: longer than
+/// the limit of a part, so that one lost message does not count.
+pub(crate) const DRAIN_STALL: Duration = Duration::from_secs(4);
+
+/// How long a member that failed a drain is passed over.
+pub(crate) const SHUNNED_FOR: Duration = Duration::from_secs(10);
+
+/// How long a bubble that has no entity left may wait for others of a drain, to be released in one
+/// change of the registry: the cooldown of a broadcast, which it would wait for otherwise.
+pub(crate) const RELEASE_TOGETHER: Duration = Duration::from_secs(1);
+
 /// Parts asked about in one message.
 pub(crate) const DOUBTS_PER_MESSAGE: usize = 64;
 

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId, SagaId, StageId, Term};
 use serde::{Deserialize, Serialize};
 
-use crate::{MovedTo, Reason};
+use crate::{BarMessage, BubbleMessage, Reason, Whereabouts};
 
 /// One part of a saga: what is prepared, staged, decided and activated together. A request that
 /// fits into one frame has one part. Everything is idempotent by this name, which also says whom
@@ -148,7 +148,7 @@ pub enum Message {
         /// Number of the question.
         query: u64,
         /// Where it is or went, as far as the answerer knows.
-        found: Option<MovedTo>,
+        found: Option<Whereabouts>,
     },
     /// The message you sent was of an older view than mine and was not dealt with: install the
     /// newer view and send it again.
@@ -156,6 +156,10 @@ pub enum Message {
         /// The view of the process that refused.
         term: Term,
     },
+    /// About a whole bubble that moves.
+    Bubble(BubbleMessage),
+    /// About a process that is barred for ever.
+    Bar(BarMessage),
     /// Reserved for the adoption of entities whose source never returns: not sent, and ignored.
     AbortRequest {
         /// The part.
@@ -221,6 +225,8 @@ impl Message {
             Self::Locate { .. } => "locate",
             Self::Located { .. } => "located",
             Self::StaleTerm { .. } => "stale_term",
+            Self::Bubble(message) => message.name(),
+            Self::Bar(message) => message.name(),
             Self::AbortRequest { .. } => "abort_request",
             Self::AbortConsent { .. } => "abort_consent",
         }

@@ -1,10 +1,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use lampyrid_wire::{BubbleId, EntityId, SagaId};
+use lampyrid_wire::{BubbleId, EntityId, ProcessId, SagaId};
 
 use crate::row::{ActivationRow, EntityRow, KeyRow, PartRow, SagaRow, StagingRow};
-use crate::{MovedTo, PartId};
+use crate::{BarRow, BubbleMoveRow, DrainRow, IncomingRow, MovedTo, PartId};
 
 /// What a durable record says; its name in fault points, logs and metrics.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -41,6 +41,20 @@ pub enum RecordKind {
     Attached,
     /// Outcomes, keys and forwarding addresses that have had their time are forgotten.
     Purge,
+    /// A bubble is to move away, or that is over.
+    MoveBubble,
+    /// A bubble that moves is hosted here no longer.
+    ReleaseBubble,
+    /// A bubble is to come here, or that is over.
+    TakeBubble,
+    /// A bubble that came is hosted here.
+    HostBubble,
+    /// Everything is to go elsewhere, or that is over.
+    Drain,
+    /// A process is barred for ever.
+    Bar,
+    /// Source: what left for a process that is barred is here again.
+    Reinstall,
     /// Reserved for adoption: a destination asks for consent to abort.
     AbortRequest,
     /// Reserved for adoption: a source consents.
@@ -69,6 +83,14 @@ pub enum Write {
     Moved(EntityId, Option<MovedTo>),
     /// An idempotency key.
     Key(String, Option<KeyRow>),
+    /// A bubble on its way from here.
+    BubbleMove(BubbleId, Option<BubbleMoveRow>),
+    /// A bubble on its way here.
+    Incoming(BubbleId, Option<IncomingRow>),
+    /// Everything is to go elsewhere.
+    Drain(Option<DrainRow>),
+    /// A process is barred.
+    Bar(ProcessId, Option<BarRow>),
 }
 
 /// One durable record. All records of one step are one transaction.
@@ -99,6 +121,14 @@ pub struct Image {
     pub moved: BTreeMap<EntityId, MovedTo>,
     /// Idempotency keys.
     pub keys: BTreeMap<String, KeyRow>,
+    /// Bubbles on their way from here.
+    pub moves: BTreeMap<BubbleId, BubbleMoveRow>,
+    /// Bubbles on their way here.
+    pub incoming: BTreeMap<BubbleId, IncomingRow>,
+    /// Set while everything is to go elsewhere.
+    pub drain: Option<DrainRow>,
+    /// Processes that are barred for ever.
+    pub barred: BTreeMap<ProcessId, BarRow>,
 }
 
 impl Image {
@@ -118,6 +148,10 @@ impl Image {
             Write::Activation(id, row) => set(&mut self.activations, id, row),
             Write::Moved(id, row) => set(&mut self.moved, id, row),
             Write::Key(key, row) => set(&mut self.keys, key, row),
+            Write::BubbleMove(id, row) => set(&mut self.moves, id, row),
+            Write::Incoming(id, row) => set(&mut self.incoming, id, row),
+            Write::Drain(row) => self.drain = *row,
+            Write::Bar(process, row) => set(&mut self.barred, process, row),
         }
     }
 }

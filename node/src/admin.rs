@@ -5,6 +5,9 @@
 mod answers;
 mod auth;
 mod backend;
+mod bars;
+mod bubbles;
+mod drain;
 mod entities;
 mod events;
 mod extract;

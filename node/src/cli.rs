@@ -3,11 +3,14 @@
 mod answers;
 mod args;
 mod audit;
+mod bar;
 mod client;
 mod demo;
+mod drain;
 mod duration;
 mod failure;
 mod leave;
+mod locate;
 mod logs;
 mod migrate;
 mod node;
@@ -51,7 +54,10 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Node(args) => node::run(*args).await,
         Command::Status(args) => status::run(args).await,
         Command::Migrate(args) => migrate::run(args).await,
+        Command::Locate(args) => locate::run(args).await,
         Command::Audit(args) => audit::run(args).await,
+        Command::Bar(args) => bar::run(args).await,
+        Command::Drain(args) => drain::run(args).await,
         Command::Leave(args) => leave::run(args).await,
         Command::Recover(args) => recover::run(args).await,
     }

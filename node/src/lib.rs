@@ -10,6 +10,7 @@ pub mod admin;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod config;
+mod follow;
 pub mod links;
 mod node;
 pub mod recover;
@@ -20,14 +21,17 @@ pub mod workload;
 
 /// For the implementation of [`MoveHooks`].
 pub use async_trait::async_trait;
+pub use follow::{FollowError, MAX_HOPS, Place};
 pub use lampyrid_membership::{
     Isolated, Ring, Status, StopReason, View, ViewChange, ViewEvent, ViewHandle, ViewState,
 };
 pub use lampyrid_migration::{
-    Audit, BatchError, EntityError, EntityPage, EntityRecord, EntityStatus, EntityStore, Expected,
-    FAULT_POINTS, Hook, HookFigures, HookOutcome, Limits, MemoryStore, MigrateRequest,
+    Audit, BUBBLE_FAULT_POINTS, BarReport, BatchError, BubbleMoveReport, BubbleMoveState,
+    DrainReport, DrainState, EntityError, EntityPage, EntityRecord, EntityStatus, EntityStore,
+    Expected, FAULT_POINTS, Hook, HookFigures, HookOutcome, Limits, MemoryStore, MigrateRequest,
     MigrationCounters, MigrationHandle, Move, MoveHooks, MovedTo, NewEntities, OpenError, Outcome,
-    Phase, Reason, SagaEntity, SagaReport, SagaState, StatusFilter, StoreError, TimeLimits, Veto,
+    Phase, Presence, Reason, SagaEntity, SagaReport, SagaState, StatusFilter, StoreError,
+    TimeLimits, Veto, Whereabouts,
 };
 pub use lampyrid_registry::{RegistryError, RegistryHandle, TopologySnapshot};
 pub use lampyrid_wire::{

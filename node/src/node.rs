@@ -5,10 +5,12 @@ mod backend;
 mod boot;
 mod builder;
 mod end;
+mod leaver;
 mod memory;
 #[cfg(feature = "cli")]
 pub(crate) mod metrics;
 mod parts;
+mod registrar;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -17,17 +19,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lampyrid_membership::{
-    MembershipMessage, MembershipPort, Status, Subscriber, ViewHandle, limits::LEAVE_LIMIT,
-};
-use lampyrid_migration::{EntityStore, MigrationHandle};
+use lampyrid_membership::{MembershipPort, Status, Subscriber, ViewHandle};
+use lampyrid_migration::{BubbleMoveReport, DrainReport, EntityStore, MigrationHandle};
 use lampyrid_registry::RegistryHandle;
-use lampyrid_wire::{BubbleId, Clock, Member};
+use lampyrid_wire::{BubbleId, Clock, Member, ProcessId};
 
 pub use self::boot::StartError;
 pub use self::builder::NodeBuilder;
 use self::end::End;
 pub use self::end::Fatal;
+use self::leaver::Leaver;
+use self::registrar::Registrar;
 use self::tree::Tree;
 use crate::config::NodeConfig;
 use crate::links::LinkCounters;
@@ -39,9 +41,6 @@ const READY_PAUSE: Duration = Duration::from_millis(5);
 
 /// How long the journal's thread has to let go of the store after the actors have ended.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
-
-/// How long a new bubble's registration is waited for; it goes on in the background after that.
-const REGISTER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Why a process is not ready to serve.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,12 +67,13 @@ pub struct Node {
     port: MembershipPort,
     registry: RegistryHandle,
     migration: MigrationHandle,
+    registrar: Registrar,
     tree: Tree,
     end: Arc<End>,
     lease: Lease,
     /// Its bubbles have been registered once.
     registered: AtomicBool,
-    leaving: AtomicBool,
+    leaver: Leaver,
 }
 
 impl std::fmt::Debug for Node {
@@ -122,6 +122,10 @@ impl Node {
         &self.view
     }
 
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// What runs where.
     #[must_use]
     pub fn registry(&self) -> &RegistryHandle {
@@ -146,7 +150,7 @@ impl Node {
     /// [`BubbleError`].
     pub async fn create_bubble(&self, id: Option<BubbleId>) -> Result<BubbleId, BubbleError> {
         let id = self.migration.create_bubble(id).await?;
-        self.register_hosted().await.map(|()| id)
+        self.registrar.register().await.map(|()| id)
     }
 
     /// Hosts a bubble no longer; it must be empty.
@@ -155,12 +159,20 @@ impl Node {
     /// [`BubbleError`]; [`Reason::BubbleNotEmpty`] while entities live in it.
     pub async fn retire_bubble(&self, id: BubbleId) -> Result<(), BubbleError> {
         self.migration.retire_bubble(id).await?;
-        self.register_hosted().await
+        self.registrar.register().await
     }
 
-    async fn register_hosted(&self) -> Result<(), BubbleError> {
-        let hosted = self.migration.hosted_bubbles().await?.into_iter().collect();
-        Ok(self.registry.register(hosted, REGISTER_LIMIT).await?)
+    /// Starts to move a bubble that is hosted here, with all its entities, to another member. Its
+    /// id stays. [`MigrationHandle::wait_for_bubble`] waits for the end.
+    ///
+    /// # Errors
+    /// Nothing was started, unless the reason is [`Reason::JournalFailed`].
+    pub async fn move_bubble(
+        &self,
+        bubble: BubbleId,
+        to: ProcessId,
+    ) -> Result<BubbleMoveReport, Reason> {
+        self.migration.move_bubble(bubble, to).await
     }
 
     /// Whether the process can serve: in a quorum view, recovered, able to write, registered.
@@ -208,23 +220,17 @@ impl Node {
     /// moves are finished or aborted, the leave is announced, everything is durable. Must be
     /// called within the runtime.
     pub fn leave(&self) {
-        if self.leaving.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let (migration, port) = (self.migration.clone(), self.port.clone());
-        let (end, supervisor) = (Arc::clone(&self.end), self.tree.supervisor());
-        tokio::spawn(async move {
-            if let Ok(false) | Err(_) = migration.prepare_to_leave().await {
-                tracing::warn!("some moves are not over; they go on after the next start");
-            }
-            if let Some(membership) = port.slot().get() {
-                // Whatever the answer: it has waited as long as it should.
-                let limit = Some(LEAVE_LIMIT + Duration::from_secs(1));
-                let _ = membership.call(MembershipMessage::Leave, limit).await;
-            }
-            supervisor.stop(Some("left".to_owned()));
-            end.set(Ok(()));
-        });
+        self.leaver.leave();
+    }
+
+    /// Gives all bubbles and entities of this process to other members, then leaves as by
+    /// [`Node::leave`]. Returns at once; a repetition goes on with what is under way.
+    /// [`MigrationHandle::wait_for_drain`] waits for the end, [`Node::stopped`] for the leave.
+    ///
+    /// # Errors
+    /// Nothing was started, unless the reason is [`Reason::JournalFailed`].
+    pub async fn drain(&self) -> Result<DrainReport, Reason> {
+        self.migration.drain().await
     }
 
     /// Resolves when the process has stopped and let go of its data directory: it has left, or

@@ -102,6 +102,8 @@ pub enum MembershipMessage {
     StalePeer(ProcessId),
     /// See [`MembershipPort::newer_peer`].
     NewerPeer(ProcessId),
+    /// More processes are barred; see [`MembershipPort::bar`].
+    Barred,
     /// There are new subscribers.
     Welcome,
 }
@@ -188,6 +190,7 @@ impl Actor for MembershipActor {
             over: false,
         };
         state.perform(&myself, out).await?;
+        state.note_barred(&myself).await?;
         state.welcome();
         Ok(state)
     }
@@ -224,6 +227,7 @@ impl Actor for MembershipActor {
             MembershipMessage::NewerPeer(process) => {
                 state.step(&myself, Input::NewerPeer(process)).await?;
             }
+            MembershipMessage::Barred => state.note_barred(&myself).await?,
             MembershipMessage::Welcome => state.welcome(),
         }
         Ok(())
@@ -247,6 +251,17 @@ impl Actor for MembershipActor {
 }
 
 impl MembershipState {
+    async fn note_barred(
+        &mut self,
+        myself: &ActorRef<MembershipMessage>,
+    ) -> Result<(), MembershipError> {
+        let barred = self.arguments.port.barred().all();
+        match barred.is_empty() {
+            true => Ok(()),
+            false => self.step(myself, Input::Barred(barred)).await,
+        }
+    }
+
     /// Decodes a frame; what is wrong with it costs the frame, a count and a line.
     fn open(&self, inbound: &Inbound) -> Option<Input> {
         let counters = &self.arguments.counters;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lampyrid_wire::{Inbound, Peer, ProcessId, Slot};
 
 use super::MembershipMessage;
-use crate::{LinkEvent, View, ViewEvent};
+use crate::{Barred, LinkEvent, View, ViewEvent};
 
 /// Called with the current state on subscribing, then with every change, in order. It runs on the
 /// membership actor: it should only cast a message.
@@ -17,6 +17,7 @@ pub struct MembershipPort {
     slot: Slot<MembershipMessage>,
     sessions: Arc<Mutex<BTreeMap<ProcessId, Peer>>>,
     pub(super) audience: Arc<Mutex<Audience>>,
+    barred: Barred,
 }
 
 impl std::fmt::Debug for MembershipPort {
@@ -84,6 +85,19 @@ impl MembershipPort {
     /// Another concern's gateway saw a newer term from that peer: membership asks for its view.
     pub fn newer_peer(&self, process: ProcessId) {
         let _ = self.slot.cast(MembershipMessage::NewerPeer(process));
+    }
+
+    /// These processes are barred for ever: not heard, and not admitted.
+    pub fn bar(&self, processes: impl IntoIterator<Item = ProcessId>) {
+        self.barred.add(processes);
+        // Without an actor the set is enough.
+        let _ = self.slot.cast(MembershipMessage::Barred);
+    }
+
+    /// Which are.
+    #[must_use]
+    pub fn barred(&self) -> &Barred {
+        &self.barred
     }
 
     /// Subscribes, before the actor runs or later; the current state comes first.

@@ -56,6 +56,8 @@ pub enum Input {
     StalePeer(ProcessId),
     /// Another concern's gateway saw a newer term from this peer: ask it for its view.
     NewerPeer(ProcessId),
+    /// These processes are barred for ever: they are not heard, and not admitted.
+    Barred(std::collections::BTreeSet<ProcessId>),
     /// The last durable write took so long; it sets the pace of proposers.
     Synced(Duration),
 }

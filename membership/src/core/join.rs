@@ -196,12 +196,19 @@ impl MembershipCore {
         true
     }
 
+    /// They are not heard any more, and do not wait to be let in.
+    pub(super) fn bar(&mut self, processes: BTreeSet<ProcessId>) {
+        self.waiting.retain(|process, _| !processes.contains(process));
+        self.barred = processes;
+    }
+
     /// Somebody else announces who waits; true if that is news.
     pub(super) fn note_announcement(&mut self, now: Duration, told: &Announcement) -> bool {
         let Some(view) = self.view() else { return false };
         let listed = view.member(told.member.process).map(|listed| listed.incarnation);
         if !is_modest(&told.member)
             || told.member.process == self.me.process
+            || self.barred.contains(&told.member.process)
             || listed.is_some_and(|listed| listed >= told.member.incarnation)
         {
             return false;

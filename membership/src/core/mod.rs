@@ -65,6 +65,7 @@ pub struct MembershipCore {
     /// Since when a change of the view is known.
     undecided_since: Option<Duration>,
     waiting: BTreeMap<ProcessId, Waiting>,
+    barred: BTreeSet<ProcessId>,
     seeking: Seeking,
     leaving: Option<Leaving>,
     /// Who has to be told of the installed view; those it removed until a moment.
@@ -142,6 +143,7 @@ impl MembershipCore {
             before: None,
             undecided_since: None,
             waiting: BTreeMap::new(),
+            barred: BTreeSet::new(),
             seeking: Seeking::default(),
             leaving: None,
             owed: BTreeMap::new(),
@@ -181,6 +183,7 @@ impl MembershipCore {
             Input::Leave => self.leave(now),
             Input::StalePeer(process) => self.bring_up(now, process, None, out),
             Input::NewerPeer(process) => self.query(now, process, out),
+            Input::Barred(processes) => self.bar(processes),
             Input::Synced(took) => self.round.note_sync(took),
         }
         if self.stale || self.due.is_some_and(|due| now >= due) {

@@ -19,7 +19,7 @@ impl MembershipCore {
         message: Protocol,
         out: &mut Vec<Output>,
     ) {
-        if from.process == self.me.process {
+        if from.process == self.me.process || self.barred.contains(&from.process) {
             return;
         }
         match Standing::compare(stamp, self.stamp()) {

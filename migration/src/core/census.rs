@@ -83,6 +83,12 @@ impl Census {
         self.in_doubt
     }
 
+    /// Bubbles with entities here.
+    pub(crate) fn inhabited(&self) -> impl Iterator<Item = BubbleId> + '_ {
+        let inhabited = self.bubbles.iter().filter(|(_, here)| here.entities > 0);
+        inhabited.map(|(bubble, _)| *bubble)
+    }
+
     pub(crate) fn residents(&self, bubble: BubbleId) -> Residents {
         self.bubbles.get(&bubble).copied().unwrap_or_default()
     }

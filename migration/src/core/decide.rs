@@ -202,6 +202,7 @@ impl Core {
         }
         self.lock_until_end(part, false);
         self.record(RecordKind::End, vec![Write::Part(part, Some(Arc::new(row)))], out);
+        self.batch_arrives(part.saga);
         self.part_over(part, out);
     }
 

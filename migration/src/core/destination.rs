@@ -85,7 +85,13 @@ impl Core {
         if self.closing {
             return Err(Reason::ViewChanged);
         }
-        if !self.image.bubbles.contains(&to) {
+        if self.is_draining() {
+            return Err(Reason::Draining);
+        }
+        if self.open_move(to).is_some() {
+            return Err(Reason::AlreadyMoving { to });
+        }
+        if !self.image.bubbles.contains(&to) && !self.takes(to) {
             return Err(Reason::NotHosted);
         }
         if let Some(&by) = self.claims.get(&to) {

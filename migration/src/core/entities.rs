@@ -46,6 +46,12 @@ impl Core {
     ) -> Result<Vec<EntityId>, EntityError> {
         let plain = |reason| EntityError { reason, moved_to: None };
         self.permitted().map_err(plain)?;
+        if self.is_draining() {
+            return Err(plain(Reason::Draining));
+        }
+        if self.open_move(bubble).is_some() {
+            return Err(plain(Reason::AlreadyMoving { to: bubble }));
+        }
         if !self.image.bubbles.contains(&bubble) {
             return Err(plain(Reason::NotHosted));
         }
@@ -237,6 +243,12 @@ impl Core {
         if id.is_nil() {
             return Err(Reason::UnknownBubble);
         }
+        if self.is_draining() {
+            return Err(Reason::Draining);
+        }
+        if self.open_move(id).is_some() || self.takes(id) {
+            return Err(Reason::AlreadyMoving { to: id });
+        }
         if !self.image.bubbles.contains(&id) {
             self.record(RecordKind::CreateBubble, vec![Write::Bubble(id, true)], out);
         }
@@ -250,6 +262,9 @@ impl Core {
     ) -> Result<Vec<BubbleId>, Reason> {
         if !self.image.bubbles.contains(&id) {
             return Err(Reason::UnknownBubble);
+        }
+        if self.open_move(id).is_some() || self.takes(id) {
+            return Err(Reason::AlreadyMoving { to: id });
         }
         let here = self.census.residents(id);
         let undecided =

@@ -129,7 +129,9 @@ impl Core {
         let lost = self.timers.all().find(|timer| match timer {
             Timer::Part(part) => !self.flights.contains_key(part),
             Timer::Staging(part) => !self.doubting.contains_key(part),
-            Timer::Call(_) => false,
+            Timer::Giving(bubble) => !self.hosting.giving.contains_key(bubble),
+            Timer::Taking(bubble) => !self.hosting.taking.contains_key(bubble),
+            Timer::Call(_) | Timer::Drain | Timer::Bars => false,
         });
         match lost {
             Some(timer) => Err(format!("{timer:?} is set for nothing")),

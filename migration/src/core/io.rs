@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,8 +7,9 @@ use lampyrid_wire::{
 };
 
 use crate::{
-    Attempt, Audit, BatchError, EntityError, EntityPage, EntityRecord, Message, MigrateRequest,
-    Move, MovedTo, NewEntities, PartId, Phase, Reason, Record, SagaReport, StatusFilter, Veto,
+    Attempt, Audit, BarReport, BatchError, BubbleMoveReport, DrainReport, EntityError, EntityPage,
+    EntityRecord, Message, MigrateRequest, Move, NewEntities, PartId, Phase, Reason, Record,
+    SagaReport, StatusFilter, Veto, Whereabouts,
 };
 
 /// Names a caller's request until it is answered.
@@ -85,6 +86,31 @@ pub enum Request {
     CreateBubble(Option<BubbleId>),
     /// Host it no longer.
     RetireBubble(BubbleId),
+    /// Move a whole bubble; `host` is what the registry says of it.
+    MoveBubble {
+        /// The bubble.
+        bubble: BubbleId,
+        /// The process it goes to.
+        to: ProcessId,
+        /// The process that hosts it, if any does.
+        host: Option<ProcessId>,
+    },
+    /// How does the last move of that bubble from here stand?
+    BubbleMove(BubbleId),
+    /// Answer when it is over, or when that time has passed.
+    WaitBubble(BubbleId, Duration),
+    /// Give it up, if it is still possible.
+    CancelMove(BubbleId),
+    /// Give everything away.
+    Drain,
+    /// Stay after all.
+    CancelDrain,
+    /// Answer when the drain is over, or when that time has passed.
+    WaitDrain(Duration),
+    /// Bar a process for ever.
+    Bar(ProcessId),
+    /// Which are barred?
+    Bars,
     /// Where is it?
     Locate(EntityId),
     /// Refuse new work; answer when nothing is under way any more, or at the limit.
@@ -110,8 +136,20 @@ pub enum Reply {
     Bubbles(Result<Vec<BubbleId>, Reason>),
     /// To creating one.
     Bubble(Result<BubbleId, Reason>),
+    /// To moving a bubble, and to giving that up.
+    BubbleMove(Result<BubbleMoveReport, Reason>),
+    /// To the question for a bubble's move, and to waiting for it.
+    BubbleReport(Option<BubbleMoveReport>),
+    /// To asking for a drain, and to giving it up.
+    Drain(Result<DrainReport, Reason>),
+    /// To waiting for it.
+    DrainReport(DrainReport),
+    /// To barring one.
+    Bar(Result<BarReport, Reason>),
+    /// To the question which are barred.
+    Bars(Vec<BarReport>),
     /// To locate.
-    Located(Option<MovedTo>),
+    Located(Option<Whereabouts>),
     /// To leave: true if nothing is left under way.
     Left(bool),
 }
@@ -171,6 +209,15 @@ pub enum Input {
     BubbleClaimed(BubbleId, ProcessId),
     /// It does no longer.
     BubbleReleased(BubbleId),
+    /// Who hosts these bubbles, as the registry knows.
+    Hosts(BTreeMap<BubbleId, Option<ProcessId>>),
+    /// The registry holds exactly this set of this process, but for those that others host.
+    Registered {
+        /// The set.
+        hosted: BTreeSet<BubbleId>,
+        /// Of these, the ones that others host.
+        claimed: BTreeMap<BubbleId, ProcessId>,
+    },
     /// The host's store froze an entity, or says why not.
     StoreFrozen(PartId, EntityId, Result<Bytes, String>),
     /// The host's store has that entity at that epoch.
@@ -209,6 +256,14 @@ pub enum Effect {
     Moved(Move),
     /// A phase took that long.
     Measured(Phase, Duration),
+    /// What is hosted here has changed: register it, and report with [`Input::Registered`].
+    Hosting,
+    /// Look these up in the registry: [`Input::Hosts`].
+    FindHosts(Vec<BubbleId>),
+    /// Nothing is left here: leave.
+    Drained,
+    /// These are barred for ever: no session with them, and they are never admitted.
+    Barred(Vec<ProcessId>),
     /// Something that needs a person: a COMMIT that its destination does not know.
     Alarm(PartId, &'static str),
 }

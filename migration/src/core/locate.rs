@@ -6,7 +6,7 @@ use super::Core;
 use super::io::{CallId, Effect, Reply, Step};
 use super::timers::Timer;
 use crate::limits::WAITERS_MAX;
-use crate::{Message, MovedTo};
+use crate::{EntityStatus, Message, MovedTo, Presence, Whereabouts};
 
 /// A question to all members for an entity.
 #[derive(Clone, Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Query {
     pub(crate) call: CallId,
     pub(crate) entity: EntityId,
     /// The answer with the highest epoch so far.
-    pub(crate) best: Option<MovedTo>,
+    pub(crate) best: Option<Whereabouts>,
     pub(crate) waiting: BTreeSet<ProcessId>,
 }
 
@@ -25,9 +25,9 @@ impl Core {
         call: CallId,
         id: EntityId,
         out: &mut Step,
-    ) -> Option<Option<MovedTo>> {
+    ) -> Option<Option<Whereabouts>> {
         let known = self.known_place(id);
-        let here = known.is_some_and(|place| place.process == self.config.me);
+        let here = known.is_some_and(|known| known.place.process == self.config.me);
         let me = self.config.me;
         let members = self.view.iter().filter(|view| view.active).flat_map(|v| v.members.keys());
         let waiting: BTreeSet<ProcessId> = members.copied().filter(|&p| p != me).collect();
@@ -53,11 +53,18 @@ impl Core {
         }
     }
 
-    fn known_place(&self, id: EntityId) -> Option<MovedTo> {
+    fn known_place(&self, id: EntityId) -> Option<Whereabouts> {
         let process = self.config.me;
-        let here = self.image.entities.get(&id);
-        let here = here.map(|row| MovedTo { process, bubble: row.bubble, epoch: row.epoch });
-        here.or_else(|| self.image.moved.get(&id).copied())
+        if let Some(row) = self.image.entities.get(&id) {
+            let place = MovedTo { process, bubble: row.bubble, epoch: row.epoch };
+            let presence = match self.status_of(id) {
+                EntityStatus::Active => Presence::Serving,
+                EntityStatus::Frozen | EntityStatus::Staged => Presence::Frozen,
+            };
+            return Some(Whereabouts { place, presence });
+        }
+        let went = self.image.moved.get(&id).copied();
+        went.map(|place| Whereabouts { place, presence: Presence::Forwarded })
     }
 
     pub(crate) fn on_locate(&self, from: ProcessId, query: u64, entity: EntityId, out: &mut Step) {
@@ -69,14 +76,15 @@ impl Core {
         &mut self,
         from: ProcessId,
         query: u64,
-        found: Option<MovedTo>,
+        found: Option<Whereabouts>,
         out: &mut Step,
     ) {
         let Some(open) = self.queries.get_mut(&query) else { return };
         if !open.waiting.remove(&from) {
             return;
         }
-        open.best = [open.best, found].into_iter().flatten().max_by_key(|place| place.epoch);
+        let key = |found: &Whereabouts| (found.place.epoch, found.presence);
+        open.best = [open.best, found].into_iter().flatten().max_by_key(key);
         if open.waiting.is_empty() {
             let call = open.call;
             self.timers.set(Timer::Call(call), None);

@@ -6,12 +6,16 @@
 
 mod accounts;
 mod asking;
+mod bars;
+mod batches;
 mod census;
 mod decide;
 mod destination;
+mod drain;
 mod entities;
 mod flaw;
 mod flight;
+mod giving;
 #[cfg(test)]
 mod hook_tests;
 mod ids;
@@ -30,6 +34,7 @@ mod resend;
 mod retention;
 mod saga;
 mod source;
+mod taking;
 #[cfg(test)]
 mod tests;
 #[cfg(any(test, feature = "testkit"))]
@@ -53,9 +58,11 @@ pub use timeless::{TIMELESS, minted};
 use crate::pace::Peers;
 use crate::{Attempt, Audit, Image, Limits, Message, PartId, Record, RecordKind, Write};
 use accounts::{Hold, Load};
+use bars::Bars;
 use census::Census;
 use destination::{Copied, Doubting};
 use flight::Flight;
+use giving::Hosting;
 use ids::Ids;
 use lane::Lane;
 use locate::Query;
@@ -117,6 +124,9 @@ pub struct Core {
     /// Only for [`Flaw::SeenCountsStaged`].
     seen: BTreeMap<EntityId, OwnershipEpoch>,
     claims: BTreeMap<BubbleId, ProcessId>,
+    /// Whole bubbles that come and go.
+    hosting: Hosting,
+    bars: Bars,
     held: VecDeque<(Peer, Term, Message)>,
     held_bytes: usize,
     queries: BTreeMap<u64, Query>,
@@ -149,11 +159,16 @@ impl Core {
             Input::Reachable(process) => self.on_reachable(process, out),
             Input::Request(call, request) => self.on_request(call, request, out),
             Input::BubbleClaimed(bubble, by) => {
-                self.claims.insert(bubble, by);
+                // Of one that is on its way here the registry is asked when it has arrived.
+                if !self.takes(bubble) {
+                    self.claims.insert(bubble, by);
+                }
             }
             Input::BubbleReleased(bubble) => {
                 self.claims.remove(&bubble);
             }
+            Input::Hosts(hosts) => self.on_hosts(&hosts, out),
+            Input::Registered { hosted, claimed } => self.on_registered(&hosted, &claimed, out),
             Input::StoreFrozen(part, entity, state) => {
                 self.on_frozen(part, entity, state, out);
             }
@@ -170,11 +185,23 @@ impl Core {
                 Timer::Part(part) => self.on_part_timer(part, out),
                 Timer::Staging(part) => doubtful.entry(part.source).or_default().push(part),
                 Timer::Call(call) => self.on_call_timer(call, out),
+                Timer::Giving(bubble) => {
+                    self.hosting.due.insert(bubble);
+                }
+                Timer::Taking(bubble) => self.on_taking_timer(bubble, out),
+                Timer::Drain => self.drain_due(),
+                Timer::Bars => self.bars_due(out),
             }
         }
         self.ask_about(doubtful, out);
+        self.drive_moves(out);
+        self.drive_drain(out);
+        self.pump(out);
+        // What had nothing to move is over already.
+        self.drive_moves(out);
         self.pump(out);
         self.purge(out);
+        self.purge_moves(out);
         self.end_if_left(out);
     }
 
@@ -225,7 +252,8 @@ impl Core {
 
     /// True while this process is active and `to` is in its view.
     fn reaches(&self, to: ProcessId) -> bool {
-        self.view.as_ref().is_some_and(|view| view.active && view.members.contains_key(&to))
+        let member = |view: &Membership| view.active && view.members.contains_key(&to);
+        self.view.as_ref().is_some_and(member) && !self.is_barred(to)
     }
 
     fn is_active(&self) -> bool {

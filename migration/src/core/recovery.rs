@@ -4,9 +4,11 @@ use std::time::Duration;
 use lampyrid_wire::EntityId;
 
 use super::accounts::Load;
+use super::bars::Bars;
 use super::census::Census;
 use super::destination::{Copied, Doubting, load_of};
 use super::flight::{Backoff, Flight};
+use super::giving::Hosting;
 use super::ids::Ids;
 use super::io::{Effect, Step, StoreCall};
 use super::retention::Kept;
@@ -44,6 +46,8 @@ impl Core {
             activated: BTreeSet::new(),
             seen: BTreeMap::new(),
             claims: BTreeMap::new(),
+            hosting: Hosting::default(),
+            bars: Bars::default(),
             held: VecDeque::new(),
             held_bytes: 0,
             queries: BTreeMap::new(),
@@ -60,6 +64,8 @@ impl Core {
         };
         core.recover_destination();
         core.recover_source(out);
+        core.recover_bars(out);
+        core.recover_moves(out);
         core.redrive(out);
         core
     }

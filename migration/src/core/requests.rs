@@ -44,6 +44,23 @@ impl Core {
             Request::Bubbles => Reply::Bubbles(Ok(self.image.bubbles.iter().copied().collect())),
             Request::CreateBubble(id) => Reply::Bubble(self.create_bubble(id, out)),
             Request::RetireBubble(id) => Reply::Bubbles(self.retire_bubble(id, out)),
+            Request::MoveBubble { bubble, to, host } => {
+                Reply::BubbleMove(self.move_bubble(bubble, to, host, out))
+            }
+            Request::BubbleMove(bubble) => Reply::BubbleReport(self.bubble_report(bubble)),
+            Request::WaitBubble(bubble, until) => match self.wait_for_bubble(call, bubble, until) {
+                Some(reply) => reply,
+                None => return,
+            },
+            Request::CancelMove(bubble) => Reply::BubbleMove(self.cancel_move(bubble, out)),
+            Request::Drain => Reply::Drain(self.drain(out)),
+            Request::CancelDrain => Reply::Drain(self.cancel_drain(out)),
+            Request::WaitDrain(until) => match self.wait_for_drain(call, until) {
+                Some(reply) => reply,
+                None => return,
+            },
+            Request::Bar(process) => Reply::Bar(self.bar(process, out)),
+            Request::Bars => Reply::Bars(self.bar_reports()),
             Request::Locate(id) => match self.locate(call, id, out) {
                 Some(found) => Reply::Located(found),
                 None => return,
@@ -150,8 +167,14 @@ impl Core {
         if to.is_nil() {
             return Err(Reason::UnknownBubble);
         }
-        let host = match self.claims.get(&to) {
-            Some(&by) => by,
+        let going = self.open_move(to).map(|row| row.to);
+        // Who claimed it may have given it to another since.
+        let elsewhere = host.filter(|&host| host != me);
+        let claimed = self.claims.get(&to).map(|&by| elsewhere.unwrap_or(by));
+        let host = match going.or(claimed) {
+            // What goes into a bubble on its way goes where that goes.
+            _ if self.takes(to) => me,
+            Some(other) => other,
             None if self.image.bubbles.contains(&to) => me,
             // The registry has not heard yet that it is here no longer.
             None => host.filter(|&host| host != me).ok_or(Reason::UnknownBubble)?,
@@ -240,6 +263,8 @@ impl Core {
                 saga.waiters.remove(&call);
             }
             out.effects.push(Effect::Reply(call, Reply::Report(self.report(id))));
+        } else if self.bubble_wait_over(call, out) || self.drain_wait_over(call, out) {
+            // It was told how far that has come.
         } else if self.leaving == Some(call) {
             self.leaving = None;
             out.effects.push(Effect::Reply(call, Reply::Left(false)));

@@ -99,6 +99,7 @@ impl Core {
             self.tidy(to);
         }
         self.keep_saga(id);
+        self.batch_ended(id);
         if waiters.is_empty() {
             return;
         }

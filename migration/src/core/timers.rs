@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use lampyrid_wire::BubbleId;
+
 use super::io::CallId;
 use crate::PartId;
 
@@ -13,6 +15,14 @@ pub(crate) enum Timer {
     Staging(PartId),
     /// A caller that waits for a saga, for a location, or for the end.
     Call(CallId),
+    /// A bubble on its way from here.
+    Giving(BubbleId),
+    /// A bubble on its way here.
+    Taking(BubbleId),
+    /// A look at the drain.
+    Drain,
+    /// A look at processes that are being barred.
+    Bars,
 }
 
 /// All timers; at most one for each thing.

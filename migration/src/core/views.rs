@@ -16,6 +16,8 @@ impl Core {
         self.peers.retain(|peer| view.members.contains_key(peer));
         let before = self.view.replace(view);
         self.abort_ended_by_view(before.as_ref(), out);
+        self.bars_on_view(out);
+        self.moves_on_view(out);
         if self.is_active() {
             self.resume(before.as_ref());
             self.held_bytes = 0;
@@ -102,6 +104,9 @@ impl Core {
     /// Fences a message, and deals with it.
     pub(crate) fn on_received(&mut self, from: Peer, term: Term, message: Message, out: &mut Step) {
         let Some(view) = &self.view else { return };
+        if self.is_barred(from.process) {
+            return;
+        }
         if term.cluster != view.term.cluster || matches!(message, Message::StaleTerm { .. }) {
             // A refusal needs no answer: what it refused is sent again when the newer view comes.
             return;
@@ -159,6 +164,8 @@ impl Core {
             Message::Doubt { parts } => self.on_doubt(from, &parts, out),
             Message::Locate { query, entity } => self.on_locate(from, query, entity, out),
             Message::Located { query, found } => self.on_located(from, query, found, out),
+            Message::Bar(message) => self.on_bar_message(from, message, out),
+            Message::Bubble(message) => self.on_bubble_message(from, message, out),
             // Of a part that is not the sender's to speak of, or reserved.
             _ => {}
         }

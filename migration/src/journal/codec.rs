@@ -1,4 +1,4 @@
-use lampyrid_wire::{BubbleId, EntityId, SagaId, decode, encode};
+use lampyrid_wire::{BubbleId, EntityId, ProcessId, SagaId, decode, encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -13,7 +13,7 @@ const ROW_VERSION: u8 = 1;
 const HEADER: usize = 5;
 
 /// The tables of an image, in the order of their numbers.
-pub(crate) const TABLES: [&str; 8] = [
+pub(crate) const TABLES: [&str; 12] = [
     "lampyrid_entities",
     "lampyrid_bubbles",
     "lampyrid_sagas",
@@ -22,6 +22,10 @@ pub(crate) const TABLES: [&str; 8] = [
     "lampyrid_activations",
     "lampyrid_moved",
     "lampyrid_keys",
+    "lampyrid_moves",
+    "lampyrid_incoming",
+    "lampyrid_drain",
+    "lampyrid_barred",
 ];
 
 /// One row as bytes: the number of its table, its key, and its value unless it is removed.
@@ -49,6 +53,11 @@ pub(crate) fn encode_write(write: &Write) -> Result<RawWrite, JournalError> {
         Write::Activation(id, row) => raw(5, part_key(*id), row.as_ref()),
         Write::Moved(id, row) => raw(6, id.as_bytes().to_vec(), row.as_ref()),
         Write::Key(key, row) => raw(7, key.as_bytes().to_vec(), row.as_ref()),
+        Write::BubbleMove(id, row) => raw(8, id.as_bytes().to_vec(), row.as_ref()),
+        Write::Incoming(id, row) => raw(9, id.as_bytes().to_vec(), row.as_ref()),
+        // The only row of its table.
+        Write::Drain(row) => raw(10, Vec::new(), row.as_ref()),
+        Write::Bar(id, row) => raw(11, id.as_bytes().to_vec(), row.as_ref()),
     }
 }
 
@@ -137,6 +146,10 @@ pub(crate) fn decode_row(
         7 => String::from_utf8(key.to_vec())
             .map_err(|error| error.to_string())
             .and_then(|key| Ok(Write::Key(key, row(body)?))),
+        8 => id(key).and_then(|id| Ok(Write::BubbleMove(BubbleId(id), row(body)?))),
+        9 => id(key).and_then(|id| Ok(Write::Incoming(BubbleId(id), row(body)?))),
+        10 => row(body).map(Write::Drain),
+        11 => id(key).and_then(|id| Ok(Write::Bar(ProcessId(id), row(body)?))),
         _ => Err("there is no such table".to_owned()),
     };
     image.apply(&write.map_err(|why| bad(&why))?);

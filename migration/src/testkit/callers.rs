@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use lampyrid_wire::{EntityId, SagaId};
+use lampyrid_wire::{BubbleId, EntityId, SagaId};
 
 use super::check::Truth;
-use super::world::{Asked, BUBBLES, World, bubble_of};
+use super::world::{Asked, World, bubble_of};
 use crate::{
     CallId, Expected, Input, Limits, MigrateRequest, NewEntities, Outcome, Reason, Reply, Request,
     SagaState,
@@ -64,12 +64,15 @@ impl World {
 
     /// Creates one entity in a random bubble of the process.
     pub(crate) fn create(&mut self, process: usize) {
-        let bubble = self.random.below(BUBBLES);
-        self.create_in(process, bubble);
+        let bubble = self.some_bubble(process);
+        self.create_here(process, bubble);
     }
 
     pub(crate) fn create_in(&mut self, process: usize, bubble: usize) {
-        let bubble = bubble_of(process, bubble);
+        self.create_here(process, bubble_of(process, bubble));
+    }
+
+    fn create_here(&mut self, process: usize, bubble: BubbleId) {
         let state = Bytes::copy_from_slice(&0_u64.to_be_bytes());
         let request = Request::Create { bubble, new: NewEntities::One(None), state };
         self.request(process, request, Asked::Create);
@@ -119,7 +122,7 @@ impl World {
             return;
         };
         let free = ids.iter().copied().filter(|id| !live.core.is_claimed(*id)).collect();
-        let host = Some(self.processes[to.0].id);
+        let host = self.host_of(bubble_of(to.0, to.1)).or(Some(self.processes[to.0].id));
         self.request(
             process,
             Request::Migrate { request, host },

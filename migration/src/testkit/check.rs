@@ -102,7 +102,9 @@ impl World {
     }
 
     fn check_entity(&mut self, id: EntityId) -> Result<(), Violation> {
+        // Whatever a barred process has is out of the cluster.
         let processes = self.processes.iter().enumerate();
+        let processes = processes.filter(|(_, process)| !self.is_barred(process.id));
         let mut rows = processes.filter_map(|(n, process)| {
             let row = process.disk.entities.get(&id)?;
             Some((n, row.epoch, row.state.as_ref().map_or(0, version)))
@@ -142,6 +144,11 @@ impl World {
         self.decided.get(&id)?.iter().find_map(|&(process, part)| {
             let row = self.processes[process].disk.parts.get(&part)?;
             let PartPhase::Committed { stage, snapshots } = &row.phase else { return None };
+            if self.is_barred(row.destination) {
+                // About to be taken back, whatever became of it there.
+                let copy = snapshots.iter().find(|copy| copy.id == id)?;
+                return Some(version(&copy.state));
+            }
             let copy = snapshots.iter().find(|copy| (copy.id, copy.epoch) == (id, epoch))?;
             let destination = self.processes.iter().find(|other| other.id == row.destination)?;
             let staged = destination.disk.stagings.get(&part)?;
@@ -168,6 +175,11 @@ impl World {
                 return violation(format!("process {n}: {part} never ends: {:?}", row.phase));
             }
             let frozen = live.core.audit().frozen;
+            // What is in a bubble that another hosts is frozen until it is moved out.
+            let elsewhere = |bubble| self.host_of(bubble).is_some_and(|host| host != process.id);
+            let rows = process.disk.entities.values();
+            let rows = rows.filter(|row| elsewhere(row.bubble));
+            let frozen = frozen.saturating_sub(rows.count() as u64);
             if frozen > 0 {
                 return violation(format!("process {n} has {frozen} frozen entities"));
             }

@@ -8,11 +8,14 @@
 
 pub use crate::core::{TIMELESS, minted};
 
+mod bars;
+mod bubbles;
 mod callers;
 mod campaign;
 mod check;
 mod crash;
 mod disk;
+mod drains;
 mod failing;
 mod faults;
 mod means;
@@ -23,15 +26,20 @@ mod stored;
 mod world;
 
 #[cfg(test)]
+mod bubble_tests;
+#[cfg(test)]
 mod tests;
 
 pub use crate::journal::fuzz;
+pub use bars::{Lost, run_bar};
+pub use bubbles::{run_bubbles, run_bubbles_with_crash_at, run_giver_away};
 pub use campaign::{Campaign, Failure, Report};
 pub use check::Violation;
 pub use crash::{
     Comeback, CrashPoint, Enumerated, Story, WentWrong, crash_everywhere, tell_crashes,
 };
 pub use disk::{Call, CrashDisk, Fault, FaultError, Survival};
+pub use drains::{DrainTrouble, run_drain};
 pub use failing::{FailingSummary, Trouble, run_failing};
 pub use means::{Means, means, table};
 pub use random::Random;

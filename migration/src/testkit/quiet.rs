@@ -82,6 +82,7 @@ impl World {
             self.now = self.now.max(frame.at);
             self.deliver(frame);
         }
+        self.register_pending();
         for process in 0..self.processes.len() {
             self.sync(process, usize::MAX);
         }
@@ -124,6 +125,7 @@ impl World {
             synced && live.core.deadline().is_none()
         };
         self.net.is_empty()
+            && !self.is_registering()
             && self.processes.iter().all(|process| process.live.as_ref().is_none_or(is_quiet))
     }
 
@@ -167,7 +169,7 @@ impl World {
             let kept = |process: &Process| {
                 let disk = &process.disk;
                 let kept = disk.sagas.len() + disk.parts.len() + disk.activations.len();
-                kept + disk.moved.len() + disk.keys.len()
+                kept + disk.moved.len() + disk.keys.len() + disk.moves.len() + disk.incoming.len()
             };
             if self.processes.iter().map(kept).sum::<usize>() == 0 {
                 return self.check_quiet();

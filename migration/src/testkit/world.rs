@@ -6,6 +6,7 @@ use lampyrid_wire::{
     ViewId,
 };
 
+use super::bubbles::Registry;
 use super::check::Truth;
 use super::crash::{Comeback, CrashPoint};
 use super::random::Random;
@@ -92,6 +93,7 @@ pub struct World {
     pub(crate) keys: BTreeMap<(usize, String), (SagaId, Duration)>,
     /// What cores and callers noticed at once.
     pub(crate) noticed: Option<String>,
+    pub(crate) registry: Registry,
     pub(crate) loss: usize,
     pub(crate) repeat: usize,
     pub(crate) delay: u64,
@@ -158,6 +160,7 @@ impl World {
             reports: Vec::new(),
             keys: BTreeMap::new(),
             noticed: None,
+            registry: Registry::default(),
             loss: 0,
             repeat: 0,
             delay: 20,
@@ -231,6 +234,7 @@ impl World {
         let view = Membership { active: view.active && listed, ..view };
         it.view = view.clone();
         self.input(process, Input::View(view));
+        self.admitted(process);
     }
 
     /// True if it runs, and is not stopped.
@@ -362,7 +366,14 @@ impl World {
                 let alarm = || format!("process {process} raises an alarm of {part}: {why}");
                 self.noticed.get_or_insert_with(alarm);
             }
-            Effect::Stale(..) | Effect::Store(_) | Effect::Measured(..) => {}
+            Effect::Hosting => self.registry.pending.push_back(process),
+            Effect::FindHosts(bubbles) => {
+                let host = |bubble| (bubble, self.host_of(bubble));
+                let hosts = bubbles.into_iter().map(host).collect();
+                self.input(process, Input::Hosts(hosts));
+            }
+            Effect::Drained => self.registry.drained.push(process),
+            Effect::Stale(..) | Effect::Barred(_) | Effect::Store(_) | Effect::Measured(..) => {}
             Effect::AskHook(..) | Effect::Moved(_) => {}
         }
     }

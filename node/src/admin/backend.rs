@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lampyrid_membership::ViewHandle;
 use lampyrid_migration::{
-    Audit, BatchError, EntityError, EntityPage, EntityRecord, MigrateRequest, NewEntities, Reason,
-    SagaReport, StatusFilter,
+    Audit, BarReport, BatchError, BubbleMoveReport, DrainReport, EntityError, EntityPage,
+    EntityRecord, MigrateRequest, NewEntities, Reason, SagaReport, StatusFilter,
 };
 use lampyrid_wire::{BubbleId, EntityId, Epoch, ProcessId, SagaId};
 use tokio::sync::broadcast;
@@ -123,8 +123,43 @@ pub trait Backend: Send + Sync + 'static {
     /// The same, once it is done or the time is over.
     async fn wait(&self, id: SagaId, limit: Duration) -> Result<Option<SagaReport>, Reason>;
 
+    /// Starts to move a whole bubble, or tells of the move that is under way.
+    async fn move_bubble(
+        &self,
+        bubble: BubbleId,
+        to: ProcessId,
+    ) -> Result<BubbleMoveReport, Reason>;
+
+    /// How the last move of a bubble from here stands.
+    async fn bubble_move(&self, bubble: BubbleId) -> Result<Option<BubbleMoveReport>, Reason>;
+
+    /// The same, once it is over or the time is over.
+    async fn wait_for_bubble(
+        &self,
+        bubble: BubbleId,
+        limit: Duration,
+    ) -> Result<Option<BubbleMoveReport>, Reason>;
+
+    /// Gives it up.
+    async fn cancel_move(&self, bubble: BubbleId) -> Result<BubbleMoveReport, Reason>;
+
     /// Counts of entities.
     async fn audit(&self) -> Result<Audit, Reason>;
+
+    /// Gives everything away, then leaves; or tells of what is under way.
+    async fn drain(&self) -> Result<DrainReport, Reason>;
+
+    /// Gives that up.
+    async fn cancel_drain(&self) -> Result<DrainReport, Reason>;
+
+    /// How it stands, once it is over or the time is over.
+    async fn wait_for_drain(&self, limit: Duration) -> Result<DrainReport, Reason>;
+
+    /// Bars a process for ever, or tells how far that is.
+    async fn bar(&self, process: ProcessId) -> Result<BarReport, Reason>;
+
+    /// Which are barred.
+    async fn bars(&self) -> Result<Vec<BarReport>, Reason>;
 
     /// Begins the graceful leave and returns at once.
     fn leave(&self);

@@ -83,7 +83,9 @@ impl Problem {
 #[must_use]
 pub fn status_of(reason: &Reason) -> StatusCode {
     match reason {
-        Reason::UnknownEntity | Reason::UnknownBubble => StatusCode::NOT_FOUND,
+        Reason::UnknownEntity | Reason::UnknownBubble | Reason::UnknownProcess => {
+            StatusCode::NOT_FOUND
+        }
         Reason::AlreadyMoving { .. }
         | Reason::NotHosted
         | Reason::SameBubble
@@ -91,7 +93,10 @@ pub fn status_of(reason: &Reason) -> StatusCode {
         | Reason::EpochMismatch { .. }
         | Reason::IdempotencyMismatch
         | Reason::BubbleClaimed { .. }
-        | Reason::BubbleNotEmpty => StatusCode::CONFLICT,
+        | Reason::BubbleNotEmpty
+        | Reason::SameProcess
+        | Reason::StillMember
+        | Reason::Barred { .. } => StatusCode::CONFLICT,
         Reason::Refused(_) | Reason::HookTimedOut | Reason::HookFailed => {
             StatusCode::UNPROCESSABLE_ENTITY
         }
@@ -99,6 +104,7 @@ pub fn status_of(reason: &Reason) -> StatusCode {
         Reason::Unreachable
         | Reason::Isolated
         | Reason::ViewChanged
+        | Reason::Draining
         | Reason::JournalFailed
         | Reason::StagingFailed(_) => StatusCode::SERVICE_UNAVAILABLE,
         Reason::Timeout(_) => StatusCode::GATEWAY_TIMEOUT,
@@ -111,7 +117,7 @@ fn title_of(reason: &Reason) -> &'static str {
         Reason::UnknownEntity => "Unknown entity",
         Reason::UnknownBubble => "Unknown bubble",
         Reason::SameBubble => "The entity is in that bubble already",
-        Reason::AlreadyMoving { .. } => "The entity is moving already",
+        Reason::AlreadyMoving { .. } => "It is moving already",
         Reason::NotHosted => "The bubble is not hosted here",
         Reason::EpochMismatch { .. } => "The entity is at another ownership epoch",
         Reason::Unreachable => "The destination cannot be reached",
@@ -126,6 +132,11 @@ fn title_of(reason: &Reason) -> &'static str {
         Reason::EntityExists => "The entity exists",
         Reason::BubbleClaimed { .. } => "Another process hosts the bubble",
         Reason::BubbleNotEmpty => "The bubble is not empty",
+        Reason::UnknownProcess => "Unknown process",
+        Reason::Draining => "The process is being drained",
+        Reason::StillMember => "The process is a member of the view",
+        Reason::Barred { .. } => "The destination was barred",
+        Reason::SameProcess => "The bubble is at that process already",
     }
 }
 

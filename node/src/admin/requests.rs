@@ -1,7 +1,7 @@
 use std::fmt;
 
 use lampyrid_migration::{Expected, StatusFilter};
-use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch};
+use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId};
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::value::RawValue;
@@ -45,6 +45,23 @@ pub(crate) struct Migrate {
     pub(crate) to: BubbleId,
     #[serde(default)]
     pub(crate) idempotency_key: Option<String>,
+    #[serde(default)]
+    pub(crate) wait_ms: Option<u64>,
+}
+
+/// `POST /v1/bubbles/{id}/move`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct MoveBubble {
+    pub(crate) to_process: ProcessId,
+    #[serde(default)]
+    pub(crate) wait_ms: Option<u64>,
+}
+
+/// `POST /v1/drain`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub(crate) struct Drain {
     #[serde(default)]
     pub(crate) wait_ms: Option<u64>,
 }

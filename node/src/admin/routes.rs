@@ -15,8 +15,8 @@ use super::auth::{Token, demand_token, refuse_other_origins};
 use super::limits::{MAX_BODY_BYTES_AT_ONCE, MAX_EVENT_STREAMS, REQUEST_TIMEOUT};
 use super::metrics::{Metrics, scrape};
 use super::problem::Problem;
-use super::unread::drain;
-use super::{Backend, entities, events, migrations, process, views};
+use super::unread;
+use super::{Backend, bars, bubbles, drain, entities, events, migrations, process, views};
 
 /// What every handler sees.
 pub(crate) struct App {
@@ -54,6 +54,10 @@ pub(crate) fn router(app: Arc<App>, token: Option<Token>) -> Router {
         .route("/v1/view", get(views::view))
         .route("/v1/topology", get(views::topology))
         .route("/v1/bubbles/{id}", get(views::bubble))
+        .route(
+            "/v1/bubbles/{id}/move",
+            post(bubbles::start).get(bubbles::report).delete(bubbles::cancel),
+        )
         .route("/v1/entities", post(entities::create).get(entities::list))
         .route(
             "/v1/entities/{id}",
@@ -63,6 +67,9 @@ pub(crate) fn router(app: Arc<App>, token: Option<Token>) -> Router {
         .route("/v1/migrations/{saga}", get(migrations::report))
         .route("/v1/audit", get(views::audit))
         .route("/v1/events", get(events::stream))
+        .route("/v1/barred", get(bars::list))
+        .route("/v1/barred/{id}", post(bars::bar))
+        .route("/v1/drain", post(drain::start).get(drain::report).delete(drain::cancel))
         .route("/v1/leave", post(process::leave))
         .route("/healthz", get(process::healthz))
         .route("/readyz", get(process::readyz))
@@ -73,7 +80,7 @@ pub(crate) fn router(app: Arc<App>, token: Option<Token>) -> Router {
         .layer(middleware::from_fn(refuse_other_origins))
         .layer(middleware::from_fn_with_state(Arc::new(token), demand_token))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), count))
-        .layer(middleware::from_fn(drain))
+        .layer(middleware::from_fn(unread::drain))
         .with_state(app)
 }
 

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use lampyrid_wire::{BubbleId, ClusterId, EntityId};
+use lampyrid_wire::{BubbleId, ClusterId, EntityId, ProcessId};
 
 use super::duration::Span;
 use super::logs::LogFormat;
@@ -22,8 +22,11 @@ pub(crate) enum Command {
     Node(Box<NodeArgs>),
     Status(StatusArgs),
     Migrate(MigrateArgs),
+    Locate(LocateArgs),
     Audit(AuditArgs),
     Leave(LeaveArgs),
+    Drain(DrainArgs),
+    Bar(BarArgs),
     Recover(RecoverArgs),
 }
 
@@ -90,6 +93,26 @@ pub(crate) struct MigrateArgs {
     pub(crate) logs: LogArgs,
 }
 
+/// Says where an entity is, asking one process after the other, and waiting while it moves.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  lampyrid locate --data-dir data/a \
+    0d9d2d6c-5a4e-4f9e-8d53-1b5b5f5a2c77")]
+pub(crate) struct LocateArgs {
+    /// The entity
+    #[arg(value_name = "ENTITY")]
+    pub(crate) entity: EntityId,
+    /// How long to wait while it is on its way
+    #[arg(long, default_value = "5s")]
+    pub(crate) wait: Span,
+    /// One JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
 /// Asks processes for their entities and reports duplicates, frozen, staged and missing ones.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -115,8 +138,56 @@ pub(crate) struct AuditArgs {
 
 /// Asks a process to leave its cluster gracefully and exit.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  lampyrid leave --data-dir data/a")]
+#[command(after_help = "Example:\n  lampyrid leave --data-dir data/a --drain")]
 pub(crate) struct LeaveArgs {
+    /// First give all bubbles and entities to other members, as `lampyrid drain` does
+    #[arg(long)]
+    pub(crate) drain: bool,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+/// Has a process give all its bubbles and entities to other members, and then leave.
+///
+/// Shows how far it has come, and ends when the process has left. Interrupting this command does not
+/// interrupt the drain; asking again shows the same one.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  lampyrid drain --data-dir data/a --wait 5m")]
+pub(crate) struct DrainArgs {
+    /// How long to wait for the end; the drain goes on after that
+    #[arg(long, default_value = "60s")]
+    pub(crate) wait: Span,
+    /// Stop the drain that is under way: what has not gone stays
+    #[arg(long)]
+    pub(crate) cancel: bool,
+    /// End with one JSON object on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(flatten)]
+    pub(crate) logs: LogArgs,
+}
+
+/// Bars a process that is lost for good from the cluster, for ever, and takes back what left for it.
+///
+/// For a process that was removed from the view and will not come back, while moves to it are in
+/// doubt. Says on stderr what is given up, and asks on the terminal.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  lampyrid bar --admin http://127.0.0.1:41002 \
+    7c1f5a52-8a0e-4c6f-9c39-3f0f4b0b8f11")]
+pub(crate) struct BarArgs {
+    /// The process
+    #[arg(value_name = "PROCESS_ID")]
+    pub(crate) process: ProcessId,
+    /// Do not ask; needed where there is no terminal
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// How long to wait until all members know and everything is taken back; it goes on after that
+    #[arg(long, default_value = "10s")]
+    pub(crate) wait: Span,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     #[command(flatten)]

@@ -7,6 +7,7 @@ use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use lampyrid_wire::ProcessId;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -38,7 +39,14 @@ pub(crate) enum ClientError {
     Unreachable { url: String, detail: String },
     /// The process refused, and said why.
     #[error("{url}: {code}: {detail}")]
-    Refused { url: String, status: StatusCode, code: String, detail: String },
+    Refused {
+        url: String,
+        status: StatusCode,
+        code: String,
+        detail: String,
+        /// The process that an entity has gone to.
+        moved_to: Option<ProcessId>,
+    },
 }
 
 impl ClientError {
@@ -63,6 +71,13 @@ struct Problem {
     code: String,
     #[serde(default)]
     detail: String,
+    #[serde(default)]
+    moved_to: Option<MovedTo>,
+}
+
+#[derive(Deserialize)]
+struct MovedTo {
+    process: ProcessId,
 }
 
 impl Client {
@@ -101,6 +116,10 @@ impl Client {
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.ask(Method::GET, path, None, ANSWER_TIMEOUT).await
+    }
+
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.ask(Method::DELETE, path, None, ANSWER_TIMEOUT).await
     }
 
     /// `wait` is what the process is asked to wait before it answers.
@@ -158,7 +177,10 @@ impl Client {
                 .map_err(|error| lost(format!("an answer that is not understood: {error}")));
         }
         Err(match serde_json::from_slice(&bytes) {
-            Ok(Problem { code, detail }) => ClientError::Refused { url, status, code, detail },
+            Ok(Problem { code, detail, moved_to }) => {
+                let moved_to = moved_to.map(|to| to.process);
+                ClientError::Refused { url, status, code, detail, moved_to }
+            }
             Err(_) => lost(format!("{status} without a reason: is this a lampyrid process?")),
         })
     }

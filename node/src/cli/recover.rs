@@ -145,13 +145,13 @@ fn result(recovered: &Recovered) -> String {
 }
 
 /// To stderr: stdout is for results.
-fn tell(text: &str) -> Result<(), Failure> {
+pub(crate) fn tell(text: &str) -> Result<(), Failure> {
     let told = io::stderr().lock().write_all(text.as_bytes());
     told.map_err(|error| Failure::failed(format!("cannot say what is given up: {error}")))
 }
 
 /// Asks; only the whole word counts.
-fn confirmed(answers: impl BufRead, mut terminal: impl Write) -> Result<bool, Failure> {
+pub(crate) fn confirmed(answers: impl BufRead, mut terminal: impl Write) -> Result<bool, Failure> {
     let mut answer = String::new();
     let asked = terminal
         .write_all(b"Type `yes` to go on: ")

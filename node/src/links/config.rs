@@ -61,6 +61,8 @@ pub struct LinksConfig {
     /// Lives of other processes that were met before. The links only read it: whoever keeps it
     /// notes what [`LinkEvent::Up`] brings.
     pub lives: super::lives::Lives,
+    /// Processes with which there is no session, ever.
+    pub barred: lampyrid_membership::Barred,
     /// Plain TCP, or what secures it.
     pub transport: Arc<dyn Transport>,
     /// Time for backoff and limits of sessions. (Limits on single reads and connects follow the

@@ -167,6 +167,9 @@ impl Handshake {
         if theirs.cluster.is_some() && mine.cluster.is_some() && theirs.cluster != mine.cluster {
             return Ok((Some(RefusalReason::ClusterId), Statement::default()));
         }
+        if self.shared.config.barred.contains(theirs.peer.process) {
+            return Ok((Some(RefusalReason::Barred), Statement::default()));
+        }
         self.ask(|reply| LinksMessage::Consider(theirs.peer, reply)).await
     }
 

@@ -4,8 +4,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use lampyrid_membership::ViewHandle;
 use lampyrid_migration::{
-    Audit, BatchError, EntityError, EntityPage, EntityRecord, MigrateRequest, NewEntities, Reason,
-    SagaReport, StatusFilter,
+    Audit, BarReport, BatchError, BubbleMoveReport, DrainReport, EntityError, EntityPage,
+    EntityRecord, MigrateRequest, NewEntities, Reason, SagaReport, StatusFilter,
 };
 use lampyrid_wire::{BubbleId, EntityId, ProcessId, SagaId};
 
@@ -82,8 +82,52 @@ impl Backend for Node {
         self.migration.wait(id, limit).await
     }
 
+    async fn move_bubble(
+        &self,
+        bubble: BubbleId,
+        to: ProcessId,
+    ) -> Result<BubbleMoveReport, Reason> {
+        self.migration.move_bubble(bubble, to).await
+    }
+
+    async fn bubble_move(&self, bubble: BubbleId) -> Result<Option<BubbleMoveReport>, Reason> {
+        self.migration.bubble_move(bubble).await
+    }
+
+    async fn wait_for_bubble(
+        &self,
+        bubble: BubbleId,
+        limit: Duration,
+    ) -> Result<Option<BubbleMoveReport>, Reason> {
+        self.migration.wait_for_bubble(bubble, limit).await
+    }
+
+    async fn cancel_move(&self, bubble: BubbleId) -> Result<BubbleMoveReport, Reason> {
+        self.migration.cancel_move(bubble).await
+    }
+
     async fn audit(&self) -> Result<Audit, Reason> {
         self.migration.audit().await
+    }
+
+    async fn drain(&self) -> Result<DrainReport, Reason> {
+        self.migration.drain().await
+    }
+
+    async fn cancel_drain(&self) -> Result<DrainReport, Reason> {
+        self.migration.cancel_drain().await
+    }
+
+    async fn wait_for_drain(&self, limit: Duration) -> Result<DrainReport, Reason> {
+        self.migration.wait_for_drain(limit).await
+    }
+
+    async fn bar(&self, process: ProcessId) -> Result<BarReport, Reason> {
+        self.migration.bar(process).await
+    }
+
+    async fn bars(&self) -> Result<Vec<BarReport>, Reason> {
+        self.migration.bars().await
     }
 
     fn leave(&self) {

@@ -13,7 +13,9 @@ use tokio::net::TcpListener;
 
 use super::Node;
 use super::builder::Host;
-use super::parts::Parts;
+use super::leaver::Leaver;
+use super::parts::{LateRegistry, Parts};
+use super::registrar::Registrar;
 use super::tree::{Counters, Tree};
 use crate::Reason;
 use crate::config::{Bubbles, ConfigError, HostPort, NodeConfig};
@@ -102,6 +104,8 @@ pub(super) async fn start(config: NodeConfig, host: Host) -> Result<Node, StartE
         }
     };
     let registry = RegistryHandle::new(parts.view.clone(), Some(bubbles.into_iter().collect()));
+    // Known from here on: nobody asks before there is a view.
+    let _ = parts.registry.set(registry.clone());
     let migration = parts.handle(Arc::new(HostOf(registry.clone())));
     tree.add(parts.rest(&config, &seeds, &storage, links, &registry, &migration));
     let slot = parts.migration_slot.clone();
@@ -112,6 +116,20 @@ pub(super) async fn start(config: NodeConfig, host: Host) -> Result<Node, StartE
     if !seeds.is_empty() && parts.identity.view.is_none() {
         parts.watch_join(seeds, config.join_timeout);
     }
+    let registrar = Registrar::new(
+        Arc::clone(&parts.clock),
+        migration.clone(),
+        registry.clone(),
+        parts.claims.clone(),
+    );
+    let leaver = Leaver::new(
+        migration.clone(),
+        parts.port.clone(),
+        tree.supervisor(),
+        Arc::clone(&parts.end),
+    );
+    tokio::spawn(leaver.clone().leave_when(Arc::clone(&parts.drained), tree.watch_end()));
+    tokio::spawn(registrar.clone().keep(Arc::clone(&parts.hosting), tree.watch_end()));
     let Parts { clock, view, port, end, .. } = parts;
     Ok(Node {
         clock,
@@ -119,11 +137,12 @@ pub(super) async fn start(config: NodeConfig, host: Host) -> Result<Node, StartE
         port,
         registry,
         migration,
+        registrar,
         tree,
         end,
         lease: storage.lease(),
         registered: AtomicBool::new(false),
-        leaving: AtomicBool::new(false),
+        leaver,
     })
 }
 
@@ -214,6 +233,13 @@ struct HostOf(RegistryHandle);
 impl Directory for HostOf {
     fn host_of(&self, bubble: BubbleId) -> Option<ProcessId> {
         self.0.find_process(bubble)
+    }
+}
+
+/// The same, for those who are started before there is one.
+impl Directory for LateRegistry {
+    fn host_of(&self, bubble: BubbleId) -> Option<ProcessId> {
+        self.0.get()?.find_process(bubble)
     }
 }
 

@@ -139,6 +139,7 @@ fn links(counters: &crate::links::LinkCounters) {
         ("version", RefusalReason::Version),
         ("own_id", RefusalReason::OwnId),
         ("twin", RefusalReason::Twin),
+        ("barred", RefusalReason::Barred),
         ("too_many_sessions", RefusalReason::TooManySessions),
     ] {
         counter!("lampyrid_link_refusals_total", "reason" => name)

@@ -21,6 +21,7 @@ use lampyrid_wire::{
 };
 use rand::Rng;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use super::boot::StartError;
 use super::builder::Host;
@@ -52,6 +53,12 @@ pub(super) struct Parts {
     pub(super) claims: Claims,
     /// The last refusal of each address that was dialled.
     pub(super) refusals: Arc<Mutex<BTreeMap<SocketAddr, RefusalReason>>>,
+    /// The registry, once there is one.
+    pub(super) registry: Arc<OnceLock<RegistryHandle>>,
+    /// Nothing is left here to leave behind.
+    pub(super) drained: Arc<Notify>,
+    /// What is hosted here has changed.
+    pub(super) hosting: Arc<Notify>,
     /// Lives of other processes that were met.
     lives: Lives,
     memory: Memory,
@@ -95,6 +102,9 @@ impl Parts {
             counters,
             claims: Claims::default(),
             refusals: Arc::default(),
+            hosting: Arc::default(),
+            drained: Arc::default(),
+            registry: Arc::default(),
         })
     }
 
@@ -124,6 +134,7 @@ impl Parts {
             cluster_name: config.cluster_name.clone(),
             cluster: self.identity.cluster,
             lives: self.lives.clone(),
+            barred: self.port.barred().clone(),
             cookie: Cookie::new(config.cookie.as_bytes().to_vec())?,
             transport: Arc::new(Plain),
             clock: Arc::clone(&self.clock),
@@ -156,7 +167,10 @@ impl Parts {
         };
         let (port, gateway) = (self.port.clone(), Arc::clone(&self.gateway));
         let migration = self.migration_slot.clone();
+        let barred = self.port.barred().clone();
         let on_frame = move |channel: Channel, inbound: Inbound| match channel {
+            // A session from before it was barred.
+            _ if barred.contains(inbound.from.process) => {}
             Channel::Membership => port.inbound(inbound),
             Channel::Registry => {
                 let from = inbound.from;
@@ -179,8 +193,11 @@ impl Parts {
         let (clock, view, nonce) = (Arc::clone(&self.clock), self.view.clone(), self.nonce);
         let (journal, slot) = (storage.journal.clone(), self.migration_slot.clone());
         let (port, counters) = (self.port.clone(), Arc::clone(&self.counters.migration));
+        let (hosting, drained) = (Arc::clone(&self.hosting), Arc::clone(&self.drained));
+        let registry = LateRegistry(Arc::clone(&self.registry));
         move || {
-            let (named, port) = (view.clone(), port.clone());
+            let (named, port, barring) = (view.clone(), port.clone(), port.clone());
+            let (hosting, drained) = (Arc::clone(&hosting), Arc::clone(&drained));
             MigrationArguments {
                 me: Arc::new(move || {
                     let me = &named.current().me;
@@ -195,6 +212,10 @@ impl Parts {
                 limits: host.limits,
                 slot: slot.clone(),
                 on_stale: Arc::new(move |peer: Peer, _| port.stale_peer(peer.process)),
+                on_hosting: Arc::new(move || hosting.notify_one()),
+                on_drained: Arc::new(move || drained.notify_one()),
+                directory: Arc::new(registry.clone()),
+                on_barred: Arc::new(move |processes| barring.bar(processes)),
                 counters: Arc::clone(&counters),
             }
         }
@@ -320,6 +341,10 @@ fn forward_view(gateway: &Gateway, event: &ViewEvent) {
     let _ = gateway.coordinator.cast(CoordinatorMessage::View(event.clone()));
     let _ = gateway.broadcaster.cast(BroadcasterMessage::View(event.clone()));
 }
+
+/// The registry, for those who are started before there is one.
+#[derive(Clone)]
+pub(super) struct LateRegistry(pub(super) Arc<OnceLock<RegistryHandle>>);
 
 /// What surrounds the registry.
 struct Surroundings {

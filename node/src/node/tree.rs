@@ -1,7 +1,7 @@
 //! The supervision tree of one process. Everything given to a child outlives it, so that a
 //! restarted child goes on where the one before ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lampyrid_coordinator::{
@@ -52,6 +52,19 @@ pub(super) struct Claims(Arc<Mutex<BTreeMap<BubbleId, ProcessId>>>);
 impl Claims {
     pub(super) fn add(&self, bubble: BubbleId, by: ProcessId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(bubble, by);
+    }
+
+    /// Those that are asked for again: whoever hosts them says so again.
+    pub(super) fn forget(&self, bubbles: &BTreeSet<BubbleId>) {
+        let mut claims = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        claims.retain(|bubble, _| !bubbles.contains(bubble));
+    }
+
+    /// Those of `bubbles` that others host.
+    pub(super) fn among(&self, bubbles: &BTreeSet<BubbleId>) -> BTreeMap<BubbleId, ProcessId> {
+        let mut claims = self.all();
+        claims.retain(|bubble, _| bubbles.contains(bubble));
+        claims
     }
 
     fn all(&self) -> BTreeMap<BubbleId, ProcessId> {
@@ -142,6 +155,11 @@ impl Tree {
             // A supervisor that has ended already has said why.
             let _ = self.supervisor.cast(SupervisorMessage::Add(child));
         }
+    }
+
+    /// Turns true once the supervisor, and with it every child, has ended.
+    pub(super) fn watch_end(&self) -> watch::Receiver<bool> {
+        self.ended.clone()
     }
 
     pub(super) fn supervisor(&self) -> SupervisorRef {

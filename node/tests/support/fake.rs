@@ -9,9 +9,9 @@ use lampyrid::NotReady;
 use lampyrid::admin::{Backend, Event, EventKind, ProcessBubbles, Topology};
 use lampyrid_membership::{Status, View, ViewHandle, ViewState};
 use lampyrid_migration::{
-    Audit, BatchError, EntityError, EntityPage, EntityRecord, EntityStatus, Expected,
-    MigrateRequest, MovedTo, NewEntities, Outcome, Reason, SagaEntity, SagaReport, SagaState,
-    StatusFilter,
+    Audit, BarReport, BatchError, BubbleMoveReport, DrainReport, DrainState, EntityError,
+    EntityPage, EntityRecord, EntityStatus, Expected, MigrateRequest, MovedTo, NewEntities,
+    Outcome, Reason, SagaEntity, SagaReport, SagaState, StatusFilter,
 };
 use lampyrid_wire::{
     BubbleId, ClusterId, EntityId, Epoch, Incarnation, ManualClock, Member, OwnershipEpoch,
@@ -241,11 +241,54 @@ impl Backend for Fake {
         self.saga(id).await
     }
 
+    async fn move_bubble(&self, _: BubbleId, _: ProcessId) -> Result<BubbleMoveReport, Reason> {
+        Err(Reason::UnknownBubble)
+    }
+
+    async fn bubble_move(&self, _: BubbleId) -> Result<Option<BubbleMoveReport>, Reason> {
+        Ok(None)
+    }
+
+    async fn wait_for_bubble(
+        &self,
+        _: BubbleId,
+        _: Duration,
+    ) -> Result<Option<BubbleMoveReport>, Reason> {
+        Ok(None)
+    }
+
+    async fn cancel_move(&self, _: BubbleId) -> Result<BubbleMoveReport, Reason> {
+        Err(Reason::UnknownBubble)
+    }
+
     async fn audit(&self) -> Result<Audit, Reason> {
         let all = self.state();
         let of = |status| all.entities.values().filter(|e| e.status == status).count() as u64;
         let active = of(EntityStatus::Active);
         Ok(Audit { active, frozen: of(EntityStatus::Frozen), ..all.audit })
+    }
+
+    async fn drain(&self) -> Result<DrainReport, Reason> {
+        self.wait_for_drain(Duration::ZERO).await
+    }
+
+    async fn cancel_drain(&self) -> Result<DrainReport, Reason> {
+        self.wait_for_drain(Duration::ZERO).await
+    }
+
+    async fn wait_for_drain(&self, _: Duration) -> Result<DrainReport, Reason> {
+        let state = DrainState::Idle;
+        let (bubbles_left, entities_left, in_doubt) = (2, 0, 0);
+        let moves = Vec::new();
+        Ok(DrainReport { state, bubbles_left, entities_left, in_doubt, moves, reason: None })
+    }
+
+    async fn bar(&self, _: ProcessId) -> Result<BarReport, Reason> {
+        Err(Reason::StillMember)
+    }
+
+    async fn bars(&self) -> Result<Vec<BarReport>, Reason> {
+        Ok(Vec::new())
     }
 
     fn leave(&self) {

@@ -164,6 +164,7 @@ pub(super) async fn run(arguments: &str) {
         cluster: cluster.parse().ok().map(ClusterId::from_u128),
         cookie: Cookie::new(cookie.as_bytes().to_vec()).unwrap(),
         lives: super::super::Lives::default(),
+        barred: lampyrid_membership::Barred::default(),
         transport: Arc::new(Plain),
         clock: Arc::new(SystemClock::new()),
         seed: me.nonce.0,

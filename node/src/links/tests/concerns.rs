@@ -97,6 +97,10 @@ impl Concerns {
             limits: Limits::default(),
             slot: migration_slot.clone(),
             on_stale: Arc::new(|_, _| {}),
+            on_hosting: Arc::new(|| {}),
+            directory: Arc::new(HostOf(registry.clone())),
+            on_drained: Arc::new(|| {}),
+            on_barred: Arc::new(|_| {}),
             counters,
         };
         Actor::spawn(None, MigrationActor, arguments).await.unwrap();
