@@ -17,7 +17,8 @@ pub struct LatencyHistogram {
 }
 
 impl LatencyHistogram {
-    pub(crate) fn record(&self, took: Duration) {
+    /// Counts one more.
+    pub fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = LATENCY_BOUNDS_MICROS.partition_point(|&bound| bound < micros);
         if let Some(bucket) = self.buckets.get(bucket) {

@@ -38,10 +38,11 @@ impl Core {
                 flight.backoff = Backoff::from(first);
             }
             flight.left(attempt.number, now);
-        } else if unsent.is_some() && flight.sent.is_none() {
-            // How long it takes to get a session says nothing of round trips, nor they of it.
-            flight.sent = Some(now);
-            flight.limit = limits.phase;
+        } else if unsent.is_some() {
+            // How long it takes to get a session says nothing of round trips, nor they of it. The
+            // same for one that was lost on the way: what was sent before may be lost with it.
+            flight.sent.get_or_insert(now);
+            flight.limit = flight.limit.max(limits.phase);
         }
         if delivery != Delivery::WindowFull {
             flight.unsent = unsent;

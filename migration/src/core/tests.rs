@@ -733,6 +733,34 @@ fn a_full_window_is_tried_again_soon_and_no_phase_runs_out_meanwhile() {
     assert_eq!(bench.report(part.saga).entities[0].outcome, outcome);
 }
 
+/// A session that ends takes with it what was on its way. The repetition notices, and from there on
+/// the move waits for a session, not for an answer.
+#[test]
+fn a_session_that_is_lost_on_the_way_does_not_cost_the_move() {
+    let mut bench = Bench::new();
+    for n in 0..20 {
+        let id = bench.create();
+        let part = bench.prepare(&[id]);
+        bench.pass(5);
+        bench.staged(part, n, &[id]);
+        bench.pass(5);
+        bench.activated(part, n);
+    }
+    let id = bench.create();
+    let part = bench.prepare(&[id]);
+    bench.delivery = Delivery::NoSession;
+    bench.pass(50);
+    assert!(matches!(bench.sent[..], [Message::Stage { .. }]), "repeated within its 100 ms");
+    bench.pass(500);
+    assert_eq!(bench.report(part.saga).state, SagaState::Running);
+    bench.delivery = Delivery::Sent;
+    bench.give(Input::Reachable(OTHER));
+    assert!(matches!(bench.sent[..], [Message::Stage { .. }]));
+    bench.pass(90);
+    bench.staged(part, 1, &[id]);
+    assert_eq!(bench.kinds, [RecordKind::Commit]);
+}
+
 /// A process that was held up itself finds its timer rung and the answer waiting: the answer is
 /// taken first, whatever came before it.
 #[test]

@@ -83,11 +83,13 @@ impl PhaseLimit {
     }
 
     /// When to repeat what was not answered, for the first time: after what RFC 6298 takes for a
-    /// loss, within the bounds that `first` (as long as nothing is known) and `last` set.
+    /// loss, at half of the limit at the latest (so that a session that was lost on the way does not
+    /// cost the move), within the bounds that `first` (as long as too little is known) and `last`
+    /// set.
     #[must_use]
     pub fn repeat_after(&self, first: Duration, last: Duration) -> Duration {
         match self.trips.count() >= SAMPLES_MIN && self.rule == TimeLimits::Adaptive {
-            true => self.estimate.limit().clamp(REPEAT_MIN, last),
+            true => self.estimate.limit().min(self.limit() / 2).clamp(REPEAT_MIN, last),
             false => first,
         }
     }
@@ -138,6 +140,17 @@ mod tests {
         limit.answered(millis(900));
         assert!(!limit.is_doubted());
         assert!(limit.limit() >= millis(1_350) && limit.limit() < SECOND * 3);
+    }
+
+    #[test]
+    fn something_is_repeated_before_it_is_given_up() {
+        let (first, last) = (millis(250), SECOND);
+        assert_eq!(after(TimeLimits::Adaptive, &[7; 10]).repeat_after(first, last), first);
+        assert_eq!(after(TimeLimits::Adaptive, &[7; 100]).repeat_after(first, last), REPEAT_MIN);
+        assert_eq!(after(TimeLimits::Adaptive, &[5_000; 100]).repeat_after(first, last), last);
+        let mixed: Vec<u64> = (0..100).map(|n| if n % 2 == 0 { 10 } else { 200 }).collect();
+        let mixed = after(TimeLimits::Adaptive, &mixed);
+        assert!(mixed.repeat_after(first, last) <= mixed.limit() / 2);
     }
 
     #[test]

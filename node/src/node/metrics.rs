@@ -3,11 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lampyrid_membership::RefusalReason;
-use lampyrid_migration::{Hook, HookOutcome, LATENCY_BOUNDS_MICROS, Phase};
+use lampyrid_migration::{Hook, HookOutcome, LATENCY_BOUNDS_MICROS, LatencyHistogram, Phase};
 use lampyrid_wire::Channel;
 use metrics::{counter, gauge};
 
 use super::tree::Tree;
+
+const PHASES: [(&str, Phase); 3] =
+    [("prepare", Phase::Prepare), ("stage", Phase::Stage), ("activate", Phase::Activate)];
 
 fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
@@ -76,14 +79,6 @@ fn migration(counters: &lampyrid_migration::MigrationCounters) {
     counter!("lampyrid_journal_transactions_total").absolute(counters.transactions());
     counter!("lampyrid_journal_records_total").absolute(counters.records());
     counter!("lampyrid_migration_lost_copies_total").absolute(counters.lost_copies());
-    for (name, phase) in
-        [("prepare", Phase::Prepare), ("stage", Phase::Stage), ("activate", Phase::Activate)]
-    {
-        let latency = counters.phase(phase);
-        counter!("lampyrid_migration_phases_total", "phase" => name).absolute(latency.count());
-        gauge!("lampyrid_migration_phase_seconds", "phase" => name)
-            .set(latency.sum().as_secs_f64());
-    }
     for hook in Hook::ALL {
         for outcome in HookOutcome::ALL {
             let (hook_name, outcome_name) = (hook.name(), outcome.name());
@@ -94,27 +89,38 @@ fn migration(counters: &lampyrid_migration::MigrationCounters) {
     counter!("lampyrid_hooks_left_out_total").absolute(counters.hooks_left_out());
 }
 
-/// How long the calls of hooks took, as a histogram in Prometheus' text format: the recorder makes
-/// none of counts that were taken elsewhere.
+/// What was timed, as histograms in Prometheus' text format: the recorder makes none of counts that
+/// were taken elsewhere.
 pub(super) fn histograms(tree: &Tree) -> String {
-    const NAME: &str = "lampyrid_hook_seconds";
-    let mut text = format!(
-        "# HELP {NAME} Calls of hooks, to their end or to their limit\n# TYPE {NAME} histogram\n"
-    );
-    for hook in Hook::ALL {
-        let (took, name) = (tree.counters.migration.hook(hook).took(), hook.name());
+    let counters = &tree.counters.migration;
+    let phases = PHASES.map(|(name, phase)| (name, counters.phase(phase)));
+    let hooks = Hook::ALL.map(|hook| (hook.name(), counters.hook(hook).took()));
+    let phase_help = "Phases of moves; those that wait for a peer count from sending";
+    let hook_help = "Calls of hooks, to their end or to their limit";
+    histogram("lampyrid_migration_phase_seconds", "phase", phase_help, &phases)
+        + &histogram("lampyrid_hook_seconds", "hook", hook_help, &hooks)
+}
+
+fn histogram(
+    name: &str,
+    label: &str,
+    help: &str,
+    series: &[(&'static str, &LatencyHistogram)],
+) -> String {
+    let mut lines = vec![format!("# HELP {name} {help}"), format!("# TYPE {name} histogram")];
+    for (value, timed) in series {
         let bounds = LATENCY_BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6);
         let bounds = bounds.map(|bound| bound.to_string()).chain(["+Inf".to_owned()]);
-        let mut sum = 0;
-        for (count, bound) in took.buckets().into_iter().zip(bounds) {
-            sum += count;
-            text += &format!("{NAME}_bucket{{hook=\"{name}\",le=\"{bound}\"}} {sum}\n");
+        let mut count = 0;
+        for (bucket, bound) in timed.buckets().into_iter().zip(bounds) {
+            count += bucket;
+            lines.push(format!("{name}_bucket{{{label}=\"{value}\",le=\"{bound}\"}} {count}"));
         }
-        let seconds = took.sum().as_secs_f64();
-        text += &format!("{NAME}_sum{{hook=\"{name}\"}} {seconds}\n");
-        text += &format!("{NAME}_count{{hook=\"{name}\"}} {sum}\n");
+        let sum = timed.sum().as_secs_f64();
+        lines.push(format!("{name}_sum{{{label}=\"{value}\"}} {sum}"));
+        lines.push(format!("{name}_count{{{label}=\"{value}\"}} {count}"));
     }
-    text
+    lines.join("\n") + "\n"
 }
 
 fn links(counters: &crate::links::LinkCounters) {
@@ -166,12 +172,6 @@ pub(crate) fn describe() {
         "lampyrid_migration_lost_copies_total",
         "Decided moves whose destination lost the copy: look at once"
     );
-    describe_counter!("lampyrid_migration_phases_total", "Phases of moves that were timed");
-    describe_gauge!(
-        "lampyrid_migration_phase_seconds",
-        Unit::Seconds,
-        "Time that all phases of moves so far took together"
-    );
     describe_counter!("lampyrid_hooks_total", "Calls of hooks, by how they ended");
     describe_counter!(
         "lampyrid_hooks_left_out_total",
@@ -188,4 +188,33 @@ pub(crate) fn describe() {
     describe_counter!("lampyrid_link_bytes_total", Unit::Bytes, "Bytes of all sessions");
     describe_counter!("lampyrid_link_overloaded_total", "Frames refused by a full window");
     describe_counter!("lampyrid_link_refusals_total", "Handshakes refused, by reason");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_is_cumulative_and_ends_with_all() {
+        let timed = LatencyHistogram::default();
+        for millis in [1, 1, 80, 5_000] {
+            timed.record(std::time::Duration::from_millis(millis));
+        }
+        let text = histogram("h_seconds", "hook", "Help", &[("pre", &timed)]);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[..2], ["# HELP h_seconds Help", "# TYPE h_seconds histogram"]);
+        for line in [
+            "h_seconds_bucket{hook=\"pre\",le=\"0.0005\"} 0",
+            "h_seconds_bucket{hook=\"pre\",le=\"0.001\"} 2",
+            "h_seconds_bucket{hook=\"pre\",le=\"0.05\"} 2",
+            "h_seconds_bucket{hook=\"pre\",le=\"0.1\"} 3",
+            "h_seconds_bucket{hook=\"pre\",le=\"3\"} 3",
+            "h_seconds_bucket{hook=\"pre\",le=\"+Inf\"} 4",
+            "h_seconds_sum{hook=\"pre\"} 5.082",
+            "h_seconds_count{hook=\"pre\"} 4",
+        ] {
+            assert!(lines.contains(&line), "{line} is not in\n{text}");
+        }
+        assert!(text.ends_with('\n'));
+    }
 }
