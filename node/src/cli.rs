@@ -5,6 +5,7 @@ mod args;
 mod audit;
 mod bar;
 mod client;
+mod confirm;
 mod demo;
 mod drain;
 mod duration;

@@ -107,13 +107,16 @@ fn clean(
             break;
         }
         for write in read_row(position, row.value())?.1 {
-            if index.is_live(position, &write) {
+            if index.is_live(&write) {
                 let place = tail.push(write.table, write.key, write.value)?;
                 index.wrote(write.table, write.key, true, place);
             }
         }
         drop(row);
         log.remove(position).map_err(store)?;
+    }
+    if !index.wants_cleaning(dead_bytes) {
+        index.forfeit();
     }
     Ok(())
 }
@@ -168,8 +171,7 @@ pub(crate) fn read_all(database: &impl ReadableDatabase) -> Result<(Image, Index
         oldest = had;
         for write in writes {
             decode_row(&mut image, write.table, write.key, write.value)?;
-            let place = super::log::Place { position, offset: write.offset, bytes: write.bytes };
-            index.wrote(write.table, write.key, write.value.is_some(), place);
+            index.wrote(write.table, write.key, write.value.is_some(), write.place);
         }
         index.appended(row.len());
     }

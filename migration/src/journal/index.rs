@@ -79,11 +79,10 @@ impl Index {
         }
     }
 
-    /// True if a replay needs that write of the row at that position.
-    pub(crate) fn is_live(&mut self, position: u64, write: &LogWrite<'_>) -> bool {
+    /// True if a replay needs that write.
+    pub(crate) fn is_live(&mut self, write: &LogWrite<'_>) -> bool {
         self.name_of(write.table, write.key);
-        let place = self.live.get(self.name.as_slice());
-        place.is_some_and(|place| (place.position, place.offset) == (position, write.offset))
+        self.live.get(self.name.as_slice()) == Some(&write.place)
     }
 
     /// A row of that many bytes was appended.
@@ -110,13 +109,13 @@ impl Index {
     }
 
     /// True while so much is dead that the oldest row should go; `dead_bytes` may be dead anyway.
-    pub(crate) fn wants_cleaning(&mut self, dead_bytes: u64) -> bool {
-        let wants = self.total_bytes > LIVE_FACTOR * self.live_bytes + dead_bytes;
-        if !wants {
-            // What was not needed is not saved up for one long commit later.
-            self.earned = 0;
-        }
-        wants
+    pub(crate) fn wants_cleaning(&self, dead_bytes: u64) -> bool {
+        self.total_bytes > LIVE_FACTOR * self.live_bytes + dead_bytes
+    }
+
+    /// What was earned and not needed is not saved up for one long commit later.
+    pub(crate) fn forfeit(&mut self) {
+        self.earned = 0;
     }
 
     fn name_of(&mut self, table: usize, key: &[u8]) {

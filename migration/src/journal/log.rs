@@ -36,13 +36,10 @@ pub(crate) struct LogWrite<'a> {
     pub(crate) key: &'a [u8],
     /// `None`: the row of the table is removed.
     pub(crate) value: Option<&'a [u8]>,
-    /// Where in the row it begins.
-    pub(crate) offset: u32,
-    /// How many bytes of the row it takes.
-    pub(crate) bytes: u32,
+    pub(crate) place: Place,
 }
 
-/// A write's place in the log.
+/// A write's place in the log: in which row, where in the row it begins, and how much of it it takes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Place {
     pub(crate) position: u64,
@@ -152,7 +149,7 @@ pub(crate) fn read_row(
     }
     let intact = sum == checksum(position, row).to_be_bytes();
     let mut writes = Vec::new();
-    let mut rest = Walk { row, at: HEADER };
+    let mut rest = Walk { position, row, at: HEADER };
     while rest.at < row.len() {
         match rest.next() {
             Some(write) => writes.push(write),
@@ -182,6 +179,7 @@ pub(crate) fn log_error(position: u64, why: &str) -> JournalError {
 
 /// Goes through the writes of a row.
 struct Walk<'a> {
+    position: u64,
     row: &'a [u8],
     at: usize,
 }
@@ -203,8 +201,11 @@ impl<'a> Walk<'a> {
             table: usize::from(table & !REMOVED),
             key,
             value,
-            offset: u32::try_from(begin).ok()?,
-            bytes: u32::try_from(self.at - begin).ok()?,
+            place: Place {
+                position: self.position,
+                offset: u32::try_from(begin).ok()?,
+                bytes: u32::try_from(self.at - begin).ok()?,
+            },
         })
     }
 

@@ -87,15 +87,7 @@ impl World {
     fn silence(&mut self, silent: usize) -> Result<(), Violation> {
         for round in 0..200 {
             self.net.retain(|frame| frame.to != silent);
-            for frame in std::mem::take(&mut self.net) {
-                self.now = self.now.max(frame.at);
-                self.deliver(frame);
-            }
-            self.register_pending();
-            for process in 0..self.processes.len() {
-                self.sync(process, usize::MAX);
-            }
-            self.check()?;
+            self.turn()?;
             self.advance();
             if round == 150 {
                 let mut members = self.view.members.clone();

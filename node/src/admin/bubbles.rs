@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,9 +8,8 @@ use lampyrid_wire::{BubbleId, Epoch, ProcessId, SagaId};
 use serde::Serialize;
 
 use super::extract::{Id, Json};
-use super::limits::MAX_WAIT_MS;
 use super::problem::Problem;
-use super::requests::MoveBubble;
+use super::requests::{MoveBubble, wait};
 use super::routes::{App, json};
 
 #[derive(Serialize)]
@@ -57,12 +55,10 @@ pub(crate) async fn start(
     Id(bubble): Id<BubbleId>,
     Json(request): Json<MoveBubble>,
 ) -> Result<Response, Problem> {
-    if let Some(wait) = request.wait_ms.filter(|&wait| wait > MAX_WAIT_MS) {
-        return Err(Problem::over_limit("wait_ms", MAX_WAIT_MS, wait));
-    }
+    let wait = wait(request.wait_ms)?;
     app.permit()?;
     let accepted = app.backend.move_bubble(bubble, request.to_process).await?;
-    let report = match request.wait_ms.map(Duration::from_millis) {
+    let report = match wait {
         // What was started goes on, even where its report cannot be had now.
         Some(limit) => app.backend.wait_for_bubble(bubble, limit).await.unwrap_or_default(),
         None => None,

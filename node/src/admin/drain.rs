@@ -9,9 +9,8 @@ use serde::Serialize;
 
 use super::bubbles::MoveAnswer;
 use super::extract::Json;
-use super::limits::MAX_WAIT_MS;
 use super::problem::Problem;
-use super::requests::Drain;
+use super::requests::{Drain, wait};
 use super::routes::{App, json};
 
 #[derive(Serialize)]
@@ -43,11 +42,9 @@ pub(crate) async fn start(
     State(app): State<Arc<App>>,
     Json(request): Json<Drain>,
 ) -> Result<Response, Problem> {
-    if let Some(wait) = request.wait_ms.filter(|&wait| wait > MAX_WAIT_MS) {
-        return Err(Problem::over_limit("wait_ms", MAX_WAIT_MS, wait));
-    }
+    let wait = wait(request.wait_ms)?;
     let accepted = app.backend.drain().await?;
-    let Some(limit) = request.wait_ms.map(Duration::from_millis) else {
+    let Some(limit) = wait else {
         return Ok(json(StatusCode::ACCEPTED, &DrainAnswer::from(accepted)));
     };
     // What was started goes on, even where its report cannot be had now.

@@ -9,18 +9,17 @@ use lampyrid_wire::SagaId;
 
 use super::answers::{SagaAccepted, SagaAnswer};
 use super::extract::{Id, Json};
-use super::limits::{MAX_ENTITIES, MAX_IDEMPOTENCY_KEY_BYTES, MAX_WAIT_MS};
+use super::limits::{MAX_ENTITIES, MAX_IDEMPOTENCY_KEY_BYTES};
 use super::problem::Problem;
-use super::requests::Migrate;
+use super::requests::{Migrate, wait};
 use super::routes::{App, json};
 
 pub(crate) async fn start(
     State(app): State<Arc<App>>,
     Json(request): Json<Migrate>,
 ) -> Result<Response, Problem> {
-    check(&request)?;
+    let wait = check(&request)?;
     app.permit()?;
-    let wait = request.wait_ms.map(Duration::from_millis);
     let entities = request.entities.into_iter().map(|wanted| wanted.0).collect();
     let (to, idempotency_key) = (request.to, request.idempotency_key);
     let saga = app.backend.migrate(MigrateRequest { entities, to, idempotency_key }).await?;
@@ -35,7 +34,7 @@ pub(crate) async fn start(
     })
 }
 
-fn check(request: &Migrate) -> Result<(), Problem> {
+fn check(request: &Migrate) -> Result<Option<Duration>, Problem> {
     let count = request.entities.len();
     if count == 0 {
         return Err(Problem::invalid("`entities` is empty; it must name at least one"));
@@ -43,9 +42,7 @@ fn check(request: &Migrate) -> Result<(), Problem> {
     if count > MAX_ENTITIES {
         return Err(Problem::over_limit("entities", MAX_ENTITIES as u64, count as u64));
     }
-    if let Some(wait) = request.wait_ms.filter(|&wait| wait > MAX_WAIT_MS) {
-        return Err(Problem::over_limit("wait_ms", MAX_WAIT_MS, wait));
-    }
+    let wait = wait(request.wait_ms)?;
     match request.idempotency_key.as_ref().map(String::len) {
         Some(0) => Err(Problem::invalid("`idempotency_key` is empty")),
         Some(length) if length > MAX_IDEMPOTENCY_KEY_BYTES => Err(Problem::over_limit(
@@ -53,7 +50,7 @@ fn check(request: &Migrate) -> Result<(), Problem> {
             MAX_IDEMPOTENCY_KEY_BYTES as u64,
             length as u64,
         )),
-        _ => Ok(()),
+        _ => Ok(wait),
     }
 }
 

@@ -1,10 +1,22 @@
 use std::fmt;
+use std::time::Duration;
 
 use lampyrid_migration::{Expected, StatusFilter};
 use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId};
 use serde::Deserialize;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde_json::value::RawValue;
+
+use super::limits::MAX_WAIT_MS;
+use super::problem::Problem;
+
+/// How long a caller waits for the outcome of what it starts; `None` if it does not.
+pub(crate) fn wait(wait_ms: Option<u64>) -> Result<Option<Duration>, Problem> {
+    match wait_ms {
+        Some(wait) if wait > MAX_WAIT_MS => Err(Problem::over_limit("wait_ms", MAX_WAIT_MS, wait)),
+        wait => Ok(wait.map(Duration::from_millis)),
+    }
+}
 
 /// `POST /v1/entities`.
 #[derive(Deserialize)]

@@ -1,5 +1,4 @@
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal};
 
 use lampyrid_wire::ProcessId;
 use serde::Deserialize;
@@ -8,9 +7,9 @@ use tokio::time::{Duration, Instant, sleep};
 
 use super::answers::{Audit, View};
 use super::args::BarArgs;
+use super::confirm::{can_ask, confirm};
 use super::failure::Failure;
 use super::output;
-use super::recover::{confirmed, tell};
 
 /// How often it is looked how far it has come.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -27,19 +26,11 @@ struct Bar {
 
 pub(crate) async fn run(args: BarArgs) -> Result<(), Failure> {
     args.logs.start()?;
-    let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
-    if !args.yes && !asks {
-        return Err(Failure::usage(
-            "there is no terminal to ask on: --yes says that all this is meant",
-        ));
-    }
+    can_ask(args.yes)?;
     let client = args.target.client()?;
     let view: View = client.get("/v1/view").await?;
     let audit: Audit = client.get("/v1/audit").await?;
-    tell(&stake(args.process, &view, &audit))?;
-    if !args.yes && !confirmed(io::stdin().lock(), io::stderr().lock())? {
-        return Err(Failure::failed("not confirmed; nothing was changed"));
-    }
+    confirm(args.yes, &stake(args.process, &view, &audit))?;
     let path = format!("/v1/barred/{}", args.process);
     let until = Instant::now() + args.wait.0;
     loop {

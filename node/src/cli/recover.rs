@@ -1,25 +1,17 @@
 use std::fmt::Write as _;
-use std::io::{self, BufRead, IsTerminal, Write};
 
 use lampyrid_wire::{ClusterId, Member, Term};
 
 use super::args::RecoverArgs;
+use super::confirm::{can_ask, confirm, tell};
 use super::failure::Failure;
 use super::output;
 use crate::StorageError;
 use crate::recover::{ProbeOutcome, RecoverError, Recovered, Recovery, Stake};
 
-/// The longest answer that is read from the terminal, in bytes.
-const MAX_ANSWER_BYTES: u64 = 64;
-
 pub(crate) async fn run(args: RecoverArgs) -> Result<(), Failure> {
     args.logs.start()?;
-    let asks = io::stdin().is_terminal() && io::stderr().is_terminal();
-    if !args.yes && !asks {
-        return Err(Failure::usage(
-            "there is no terminal to ask on: --yes says that all this is meant",
-        ));
-    }
+    can_ask(args.yes)?;
     let recovery = Recovery::open(&args.data_dir).await?;
     let stake = recovery.stake().await?;
     let text = match args.join_new_cluster {
@@ -35,10 +27,7 @@ pub(crate) async fn run(args: RecoverArgs) -> Result<(), Failure> {
             forcing(&recovery, &others, &stake)
         }
     };
-    tell(&text)?;
-    if !args.yes && !confirmed(io::stdin().lock(), io::stderr().lock())? {
-        return Err(Failure::failed("not confirmed; nothing was changed"));
-    }
+    confirm(args.yes, &text)?;
     let recovered = match args.join_new_cluster {
         Some(target) => recovery.join_new_cluster(target).await?,
         // Asks the others once more: it may have taken long to confirm.
@@ -142,36 +131,4 @@ fn result(recovered: &Recovered) -> String {
         let _ = writeln!(text, "parent    {cluster} epoch {epoch}");
     }
     text
-}
-
-/// To stderr: stdout is for results.
-pub(crate) fn tell(text: &str) -> Result<(), Failure> {
-    let told = io::stderr().lock().write_all(text.as_bytes());
-    told.map_err(|error| Failure::failed(format!("cannot say what is given up: {error}")))
-}
-
-/// Asks; only the whole word counts.
-pub(crate) fn confirmed(answers: impl BufRead, mut terminal: impl Write) -> Result<bool, Failure> {
-    let mut answer = String::new();
-    let asked = terminal
-        .write_all(b"Type `yes` to go on: ")
-        .and_then(|()| terminal.flush())
-        .and_then(|()| answers.take(MAX_ANSWER_BYTES).read_line(&mut answer));
-    asked.map_err(|error| Failure::failed(format!("cannot ask: {error}; nothing was changed")))?;
-    Ok(answer.trim() == "yes")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_whole_word_confirms() {
-        for (answer, wanted) in [("yes\n", true), ("y\n", false), ("\n", false), ("", false)] {
-            let mut shown = Vec::new();
-            assert_eq!(confirmed(answer.as_bytes(), &mut shown).unwrap(), wanted, "{answer:?}");
-            assert!(String::from_utf8(shown).unwrap().contains("yes"));
-        }
-        assert!(!confirmed("yes ".repeat(100).as_bytes(), io::sink()).unwrap());
-    }
 }
