@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 use crate::limits::MAX_MEMBERS;
@@ -5,11 +7,12 @@ use crate::limits::MAX_MEMBERS;
 /// Bytes of the widest set, with room for nothing else.
 const MAX_BYTES: usize = 2 * MAX_MEMBERS / 8;
 
-/// A set of members of one view, by their place among its sorted members.
+/// A set of members of one view, by their place among its sorted members. Sets are told far more
+/// often than they grow, so a copy shares the bits until one of them does.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Places(
     /// Bits, 64 a word; the last word is never zero, so that equal sets are equal.
-    Vec<u64>,
+    Arc<Vec<u64>>,
 );
 
 impl std::fmt::Debug for Places {
@@ -22,11 +25,12 @@ impl Places {
     /// Adds a place; true if it was not in.
     pub fn insert(&mut self, place: u16) -> bool {
         let (word, bit) = (usize::from(place) / 64, 1_u64 << (place % 64));
-        if self.0.len() <= word {
-            self.0.resize(word + 1, 0);
+        let words = Arc::make_mut(&mut self.0);
+        if words.len() <= word {
+            words.resize(word + 1, 0);
         }
-        let new = self.0[word] & bit == 0;
-        self.0[word] |= bit;
+        let new = words[word] & bit == 0;
+        words[word] |= bit;
         new
     }
 
@@ -50,15 +54,23 @@ impl Places {
 
     /// Adds all of another set; true if any was not in.
     pub fn join(&mut self, other: &Self) -> bool {
-        if self.0.len() < other.0.len() {
-            self.0.resize(other.0.len(), 0);
+        if other.is_within(self) {
+            return false;
         }
-        let mut grown = false;
-        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
-            grown |= theirs & !*mine != 0;
+        let words = Arc::make_mut(&mut self.0);
+        if words.len() < other.0.len() {
+            words.resize(other.0.len(), 0);
+        }
+        for (mine, theirs) in words.iter_mut().zip(other.0.iter()) {
             *mine |= theirs;
         }
-        grown
+        true
+    }
+
+    /// True if all of it is in another set.
+    fn is_within(&self, other: &Self) -> bool {
+        self.0.len() <= other.0.len()
+            && self.0.iter().zip(other.0.iter()).all(|(mine, theirs)| mine & !theirs == 0)
     }
 
     /// All members of a view of `size`.
@@ -68,16 +80,17 @@ impl Places {
         if !size.is_multiple_of(64) {
             words.push((1 << (size % 64)) - 1);
         }
-        Self(words)
+        Self(Arc::new(words))
     }
 
     /// Takes all of another set out.
     pub fn leave_out(&mut self, other: &Self) {
-        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+        let words = Arc::make_mut(&mut self.0);
+        for (mine, theirs) in words.iter_mut().zip(other.0.iter()) {
             *mine &= !theirs;
         }
-        while self.0.last() == Some(&0) {
-            self.0.pop();
+        while words.last() == Some(&0) {
+            words.pop();
         }
     }
 
@@ -141,7 +154,7 @@ impl<'de> Deserialize<'de> for Places {
                 while words.last() == Some(&0) {
                     words.pop();
                 }
-                Self(words)
+                Self(Arc::new(words))
             }
             1 if rest.len().is_multiple_of(2) => {
                 let place = |pair: &[u8]| u16::from_le_bytes([pair[0], pair[1]]);

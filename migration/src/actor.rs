@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::hook_runner::HookRunner;
 use crate::journal::{Report, Writer};
+use crate::outbox::Outbox;
 use crate::{
     BatchError, CallId, Core, CoreConfig, Delivery, Directory, Effect, EntityError, Flaw, Input,
     JournalError, JournalSource, Limits, Membership, Message, MigrationCounters, MoveHooks, Reason,
@@ -122,14 +123,6 @@ impl MigrationFault {
 #[derive(Debug, Default)]
 pub struct MigrationActor;
 
-/// The effects of a step, and the transaction they wait for.
-struct Waiting {
-    after: u64,
-    effects: Vec<Effect>,
-    /// The frame that caused it counts against its sender until it has been dealt with.
-    _credit: Credit,
-}
-
 /// The actor's state.
 pub struct MigrationState {
     arguments: MigrationArguments,
@@ -137,10 +130,9 @@ pub struct MigrationState {
     writer: Writer,
     store: Option<Sender<StoreCall>>,
     hooks: Option<HookRunner>,
-    /// Numbers of transactions: handed to the writer, and durable.
-    appended: u64,
-    durable: u64,
-    waiting: VecDeque<Waiting>,
+    /// With each step the frame that caused it, which counts against its sender until it has been
+    /// dealt with.
+    outbox: Outbox<Credit>,
     callers: BTreeMap<CallId, oneshot::Sender<Reply>>,
     next_call: u64,
     alarm: Alarm,
@@ -198,9 +190,7 @@ impl Actor for MigrationActor {
             writer,
             store,
             hooks,
-            appended: 0,
-            durable: 0,
-            waiting: VecDeque::new(),
+            outbox: Outbox::default(),
             callers: BTreeMap::new(),
             next_call: 0,
             alarm: Alarm::new(),
@@ -236,7 +226,7 @@ impl Actor for MigrationActor {
                 state.step(Input::Registered { hosted, claimed }, Credit::none())?;
             }
             MigrationMessage::Journal(report) => {
-                state.durable = report.map_err(MigrationFault::Journal)?;
+                state.outbox.synced(report.map_err(MigrationFault::Journal)?);
                 state.release()?;
             }
             MigrationMessage::Stored(input) => state.step(input, Credit::none())?,
@@ -274,27 +264,20 @@ impl MigrationState {
 
     /// Hands the records to the journal and the effects to those that wait for it, in order.
     fn enqueue(&mut self, step: Step, credit: Credit) -> Result<(), MigrationFault> {
-        let Step { records, effects } = step;
-        if !records.is_empty() {
-            records.iter().for_each(trace::recorded);
-            self.appended += 1;
+        step.records.iter().for_each(trace::recorded);
+        if let Some((number, records)) = self.outbox.take(step, credit) {
             let counters = &self.arguments.counters;
             MigrationCounters::add(&counters.transactions, 1);
             MigrationCounters::add(&counters.records, records.len());
-            self.writer.append(self.appended, records).map_err(MigrationFault::Journal)?;
-        }
-        if !effects.is_empty() {
-            self.waiting.push_back(Waiting { after: self.appended, effects, _credit: credit });
+            self.writer.append(number, records).map_err(MigrationFault::Journal)?;
         }
         Ok(())
     }
 
     /// Performs the effects of which everything before is durable.
     fn release(&mut self) -> Result<(), MigrationFault> {
-        let ready = |waiting: &Waiting, durable| waiting.after <= durable;
-        while self.waiting.front().is_some_and(|waiting| ready(waiting, self.durable)) {
-            let Some(waiting) = self.waiting.pop_front() else { break };
-            for effect in waiting.effects {
+        while let Some((effects, _credit)) = self.outbox.next() {
+            for effect in effects {
                 self.perform(effect)?;
             }
         }
@@ -435,7 +418,7 @@ impl MigrationState {
         reply: oneshot::Sender<Reply>,
     ) -> Result<(), MigrationFault> {
         let isolated = self.arguments.view.permit().is_err();
-        let overloaded = self.waiting.len() >= WAITING_STEPS_MAX;
+        let overloaded = self.outbox.len() >= WAITING_STEPS_MAX;
         let limit = || Reason::Overloaded { limit: "waiting_steps".to_owned() };
         let refusal = match (isolated, overloaded) {
             (true, _) => refuse(&request, Reason::Isolated),

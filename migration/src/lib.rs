@@ -19,6 +19,7 @@ mod hooks;
 mod journal;
 mod limits;
 mod message;
+mod outbox;
 pub mod pace;
 mod record;
 mod row;
@@ -51,8 +52,8 @@ pub use handle::{Directory, MigrationHandle};
 pub use hook_figures::{Hook, HookFigures, HookOutcome};
 pub use hooks::{Move, MoveHooks, Veto};
 pub use journal::{
-    Database, Journal, JournalError, JournalSource, MemoryJournal, OpenError, begin_durable,
-    open_database,
+    Database, Journal, JournalError, JournalSource, MemoryJournal, OpenError, StoreFile,
+    begin_durable, is_in_use, open_database,
 };
 pub use limits::Limits;
 pub use message::{Attempt, DoubtAnswer, Message, PartId, Snapshot};

@@ -25,7 +25,8 @@ pub enum RecordKind {
     Prepare,
     /// Source: the entities left; the decision.
     Commit,
-    /// Source: the destination acknowledged.
+    /// Source: the destination acknowledged. Callers are told without waiting for it: that the
+    /// entities are the destination's has been durable since COMMIT.
     End,
     /// Source: nothing left.
     Abort,

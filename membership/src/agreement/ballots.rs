@@ -109,6 +109,11 @@ impl Ballots {
             self.promises.retain(|(rank, _), _| *rank >= least);
             self.votes.retain(|cast, _| cast.rank.is_fast() || cast.rank >= least);
         }
+        self.prune_values();
+    }
+
+    /// Forgets the values that no vote names.
+    pub(crate) fn prune_values(&mut self) {
         let Self { promises, votes, values } = self;
         if values.len() > votes.len() {
             let named: BTreeSet<ValueId> = votes

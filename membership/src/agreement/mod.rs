@@ -264,7 +264,7 @@ impl Agreement {
             }
         }
         if !progress.news && !self.flaws.has(Flaw::DuplicateCounted) {
-            self.ballots.prune();
+            self.ballots.prune_values();
             return progress;
         }
         let progress = self.react(progress);
@@ -337,9 +337,10 @@ impl Agreement {
         self.seat.map(|seat| seat + self.flaws.offset)
     }
 
+    /// True if somebody is named, and all who are can be members of this view.
     fn fits(&self, by: &Places) -> bool {
         let size = self.view.size();
-        by.fits(if self.flaws.has(Flaw::CountsIncarnations) { 2 * size } else { size })
+        !by.is_empty() && by.fits(if self.flaws.has(Flaw::CountsIncarnations) { 2 * size } else { size })
     }
 
     /// True if that rank can exist in this view.

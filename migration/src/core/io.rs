@@ -268,8 +268,15 @@ pub enum Effect {
     Alarm(PartId, &'static str),
 }
 
+impl Effect {
+    /// True if it answers a caller.
+    pub(crate) fn is_reply(&self) -> bool {
+        matches!(self, Self::Reply(..))
+    }
+}
+
 /// What one step wants: the records are one durable transaction, the effects wait for it and for
-/// all transactions before it.
+/// all transactions before it; but see [`RecordKind::End`](crate::RecordKind::End).
 #[derive(Debug, Default)]
 pub struct Step {
     /// The records, in order.

@@ -1,92 +1,22 @@
 //! Ten thousand open sagas on both sides of a crash: how much work their recovery is.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use lampyrid_wire::{
-    BootNonce, BubbleId, ClusterId, EntityId, Epoch, Incarnation, OwnershipEpoch, Peer, ProcessId,
-    SagaId, StageId, Term, ViewId,
+    BootNonce, BubbleId, ClusterId, Epoch, Incarnation, Peer, ProcessId, Term, ViewId,
 };
 
+use crate::testkit::{LeftOpen, OpenSagas};
 use crate::{
-    Core, CoreConfig, Delivery, Effect, EntityRow, Image, Input, Limits, Membership, Message,
-    PartEntity, PartId, PartPhase, PartRow, SagaRow, Snapshot, StagingRow, Step,
+    Core, CoreConfig, Delivery, Effect, Image, Input, Limits, Membership, Message, Step,
 };
 
 const SOURCE: ProcessId = ProcessId::from_u128(1);
 const DESTINATION: ProcessId = ProcessId::from_u128(2);
-const HERE: BubbleId = BubbleId::from_u128(10);
-const THERE: BubbleId = BubbleId::from_u128(20);
 
 fn term() -> Term {
     Term { cluster: ClusterId::from_u128(1), epoch: Epoch(1), view: ViewId([1; 32]) }
-}
-
-/// What each of both sides has of one saga of one entity.
-#[derive(Clone, Copy, PartialEq)]
-enum Left {
-    /// PREPARE alone; STAGE never came.
-    Prepare,
-    /// PREPARE there, STAGE here.
-    Stage,
-    /// COMMIT there, STAGE here.
-    Commit,
-    /// COMMIT there, ACTIVATE here.
-    Activate,
-}
-
-/// Adds one open saga to the rows of both.
-fn open(source: &mut Image, destination: &mut Image, n: u128, left: Left) {
-    let (id, saga, stage) = (EntityId::from_u128(n), SagaId::from_u128(n), StageId::from_u128(n));
-    let part = PartId { source: SOURCE, saga, part: 0 };
-    let copy = Snapshot { id, epoch: OwnershipEpoch(1), state: Bytes::from(vec![7; 256]) };
-    let decided = matches!(left, Left::Commit | Left::Activate);
-    let row = SagaRow {
-        to: THERE,
-        view_epoch: Epoch(1),
-        entities: vec![id],
-        refused: Vec::new(),
-        key: None,
-    };
-    source.sagas.insert(saga, Arc::new(row));
-    let phase = match decided {
-        true => PartPhase::Committed { stage, snapshots: vec![copy.clone()] },
-        false => PartPhase::Prepared,
-    };
-    let row = PartRow {
-        to: THERE,
-        destination: DESTINATION,
-        destination_incarnation: Incarnation(1),
-        source_incarnation: Incarnation(1),
-        view: term(),
-        entities: vec![PartEntity { id, bubble: HERE, epoch: OwnershipEpoch(0) }],
-        refused: Vec::new(),
-        phase,
-        adoptable: false,
-    };
-    source.parts.insert(part, Arc::new(row));
-    if !decided {
-        let state = Some(copy.state.clone());
-        source.entities.insert(id, EntityRow { bubble: HERE, epoch: OwnershipEpoch(0), state });
-    }
-    match left {
-        Left::Prepare => {}
-        Left::Stage | Left::Commit => {
-            let entities = vec![copy];
-            let row = StagingRow { stage, to: THERE, entities, refused: Vec::new() };
-            destination.stagings.insert(part, Arc::new(row));
-        }
-        Left::Activate => {
-            let entities = vec![(id, copy.epoch)];
-            let row = crate::ActivationRow { stage, entities };
-            destination.activations.insert(part, Arc::new(row));
-            let state = Some(copy.state);
-            let row = EntityRow { bubble: THERE, epoch: copy.epoch, state };
-            destination.entities.insert(id, row);
-        }
-    }
 }
 
 /// Both cores, what is on its way between them, and what was done.
@@ -172,15 +102,25 @@ impl Pair {
 }
 
 /// Recovers `sagas` open ones of these kinds, by turns; what it took.
-fn recover(sagas: u128, kinds: &[Left]) -> (Pair, Duration, Duration) {
-    let (mut source, mut destination) = (Image::default(), Image::default());
-    source.bubbles.insert(HERE);
-    destination.bubbles.insert(THERE);
+fn recover(sagas: u128, kinds: &[LeftOpen]) -> (Pair, Duration, Duration) {
+    let both = OpenSagas {
+        source: SOURCE,
+        destination: DESTINATION,
+        here: BubbleId::from_u128(10),
+        there: BubbleId::from_u128(20),
+        state_bytes: 256,
+    };
+    let mut images = [Image::default(), Image::default()];
+    images[0].bubbles.insert(both.here);
+    images[1].bubbles.insert(both.there);
     for n in 0..sagas {
-        open(&mut source, &mut destination, n + 1, kinds[n as usize % kinds.len()]);
+        let records = both.open(n + 1, kinds[n as usize % kinds.len()]);
+        for (image, record) in images.iter_mut().zip(&records) {
+            record.writes.iter().for_each(|write| image.apply(write));
+        }
     }
     let began = Instant::now();
-    let mut pair = Pair::recover([source, destination]);
+    let mut pair = Pair::recover(images);
     let local = began.elapsed();
     pair.run();
     (pair, local, began.elapsed())
@@ -190,10 +130,10 @@ fn recover(sagas: u128, kinds: &[Left]) -> (Pair, Duration, Duration) {
 fn ten_thousand_open_sagas_are_recovered_with_a_bounded_amount_of_work_each() {
     const SAGAS: usize = 10_000;
     for (name, kinds) in [
-        ("PREPARE alone", &[Left::Prepare][..]),
-        ("STAGE alone", &[Left::Stage]),
-        ("COMMIT without END", &[Left::Commit]),
-        ("mixed", &[Left::Prepare, Left::Stage, Left::Commit, Left::Activate]),
+        ("PREPARE alone", &[LeftOpen::Prepare][..]),
+        ("STAGE alone", &[LeftOpen::Stage]),
+        ("COMMIT without END", &[LeftOpen::Commit]),
+        ("mixed", &[LeftOpen::Prepare, LeftOpen::Stage, LeftOpen::Commit, LeftOpen::Activate]),
     ] {
         let (pair, local, all) = recover(SAGAS as u128, kinds);
         let Pair { cores, steps, messages, records, .. } = pair;
@@ -204,7 +144,7 @@ fn ten_thousand_open_sagas_are_recovered_with_a_bounded_amount_of_work_each() {
         assert!(steps <= 5 * SAGAS, "{name}: {steps} steps");
         assert!(messages <= 3 * SAGAS, "{name}: {messages} messages");
         assert!(records <= 3 * SAGAS, "{name}: {records} records");
-        let decided = |kind: &&Left| matches!(kind, Left::Commit | Left::Activate);
+        let decided = |kind: &&LeftOpen| matches!(kind, LeftOpen::Commit | LeftOpen::Activate);
         let moved = SAGAS * kinds.iter().filter(decided).count() / kinds.len();
         let there = cores.iter().map(|core| core.image().entities.len());
         assert_eq!(there.collect::<Vec<_>>(), [SAGAS - moved, moved], "{name}");

@@ -91,9 +91,8 @@ impl Core {
         host: Option<ProcessId>,
         out: &mut Step,
     ) -> Result<SagaId, BatchError> {
-        let hash = hash_of(&request);
         if let Some(row) = request.idempotency_key.as_ref().and_then(|k| self.image.keys.get(k)) {
-            return match row.hash == hash {
+            return match row.hash == hash_of(&request) {
                 true => Ok(row.saga),
                 false => Err(BatchError(Reason::IdempotencyMismatch)),
             };
@@ -108,6 +107,9 @@ impl Core {
             return Err(overloaded("idempotency_key_bytes"));
         }
         let destination = self.destination_of(request.to, host).map_err(BatchError)?;
+        // Before any of them is looked at: refusing must cost nothing of what others wait for.
+        let most = Load { entities: request.entities.len(), bytes: 0 };
+        self.has_share(destination, most).map_err(BatchError)?;
         let (accepted, refused, load) = self.look_at(&request);
         self.has_share(destination, load).map_err(BatchError)?;
         let questions = if self.config.hooks { accepted.len().div_ceil(HOOK_ENTITIES) } else { 0 };
@@ -116,6 +118,9 @@ impl Core {
         }
         let id = self.ids.saga();
         let mut named = BTreeSet::new();
+        let key = request.idempotency_key.as_ref().map(|key| {
+            Write::Key(key.clone(), Some(KeyRow { hash: hash_of(&request), saga: id }))
+        });
         let entities = request.entities.iter().map(|entity| entity.id);
         let row = SagaRow {
             to: request.to,
@@ -124,10 +129,7 @@ impl Core {
             refused,
             key: request.idempotency_key.clone(),
         };
-        let mut writes = vec![Write::Saga(id, Some(Arc::new(row)))];
-        if let Some(key) = request.idempotency_key {
-            writes.push(Write::Key(key, Some(KeyRow { hash, saga: id })));
-        }
+        let writes = std::iter::once(Write::Saga(id, Some(Arc::new(row)))).chain(key).collect();
         self.record(RecordKind::Admit, writes, out);
         self.start_saga(id, destination, accepted, load, out);
         Ok(id)

@@ -29,6 +29,7 @@ pub(crate) const TABLES: [&str; 12] = [
 ];
 
 /// One row as bytes: the number of its table, its key, and its value unless it is removed.
+#[derive(Debug)]
 pub(crate) struct RawWrite {
     pub(crate) table: usize,
     pub(crate) key: Vec<u8>,

@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId, SagaId};
 
-use super::{Database, Journal, JournalError};
+use super::{Database, Journal, JournalError, SMALL_FRONT_BYTES, StoreFile};
 use crate::testkit::{Call, CrashDisk, Fault, FaultError, Random, Survival};
 use crate::{EntityRow, Image, MovedTo, PartId, Record, RecordKind, StagingRow, Write};
 
 type Group = Vec<Vec<Record>>;
 
 fn open(disk: &CrashDisk) -> Result<Database, JournalError> {
-    let opened = redb::Database::builder()
-        .set_cache_size(4 << 20)
-        .create_with_backend(disk.clone())
+    let mut builder = redb::Database::builder();
+    builder.set_cache_size(4 << 20);
+    let opened = StoreFile::open(&builder, Arc::new(disk.clone()), SMALL_FRONT_BYTES)
         .map_err(|error| JournalError::Store(error.to_string()))?;
     // So small a log is cleaned as well.
     Ok(Database::new(Arc::new(opened)).cleaning_from(32 * 1024))

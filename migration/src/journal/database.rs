@@ -1,13 +1,21 @@
-use std::io::ErrorKind;
 use std::sync::Arc;
 
 use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError, TableHandle};
+use uuid::Uuid;
 
 use super::codec::{RawWrite, TABLES, decode_row, encode_write, record_error};
 use super::index::{CLEAN_FACTOR, DEAD_BYTES, Index};
 use super::log::{LOG, Tail, log_error, read_row};
-use super::{Journal, JournalError};
+use super::redo::Redo;
+use super::store_file::StoreFile;
+use super::{Journal, JournalError, io_error};
 use crate::{Image, Record};
+
+/// The token of the first frames; never zero, as which unused sectors would pass.
+const FIRST_TOKEN: u64 = 1;
+
+/// The token of the frames in the redo log that the store does not have yet.
+const TOKEN_TABLE: TableDefinition<'static, (), u64> = TableDefinition::new("lampyrid_redo");
 
 const LOG_TABLE: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new(LOG);
 
@@ -16,21 +24,29 @@ const LOG_TABLE: TableDefinition<'static, u64, &'static [u8]> = TableDefinition:
 /// It is a log in one table, in the order of its positions, so a commit appends a few rows however
 /// many entities it is about. What newer writes have made dead is cleaned by the commits
 /// themselves, oldest first, in proportion to what they bring: there is no timer, no long pause,
-/// and the log stays within a small multiple of what is live (decision 18).
+/// and the log stays within a small multiple of what is live (decision 18). Small commits go to the
+/// redo log before it, one sync each, and into the table together (decision 24).
 #[derive(Debug)]
 pub struct Database {
-    database: Arc<redb::Database>,
-    /// Known since the replay.
-    index: Option<Index>,
+    store: Arc<StoreFile>,
+    /// Known since the replay, until something fails.
+    state: Option<State>,
     /// Bytes of the log that may be dead whatever it holds.
     dead_bytes: u64,
 }
 
+#[derive(Debug)]
+struct State {
+    index: Index,
+    /// None in a store without a redo log.
+    redo: Option<Redo>,
+}
+
 impl Database {
-    /// A journal in that database.
+    /// A journal in that store.
     #[must_use]
-    pub fn new(database: Arc<redb::Database>) -> Self {
-        Self { database, index: None, dead_bytes: DEAD_BYTES }
+    pub fn new(store: Arc<StoreFile>) -> Self {
+        Self { store, state: None, dead_bytes: DEAD_BYTES }
     }
 
     /// Cleans a small log as well, for tests.
@@ -42,22 +58,59 @@ impl Database {
     /// Bytes of the log, and those that are live.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> (u64, u64) {
-        self.index.as_ref().map_or((0, 0), |index| (index.total_bytes(), index.live_bytes()))
+        let index = self.state.as_ref().map(|state| &state.index);
+        index.map_or((0, 0), |index| (index.total_bytes(), index.live_bytes()))
     }
 
-    /// The index, by a replay if there was none.
-    fn index(&mut self) -> Result<Index, JournalError> {
-        match self.index.take() {
-            Some(index) => Ok(index),
-            None => Ok(read_all(&*self.database)?.1),
+    fn read(&self) -> Result<(Image, State), JournalError> {
+        let Contents { mut image, index, token } = read_all(&**self.store)?;
+        let area = self.store.redo().cloned();
+        let redo = area.map(|area| Redo::read(area, token, &mut image)).transpose()?;
+        if let Some(redo) = &redo {
+            redo.settle_tail()?;
         }
+        Ok((image, State { index, redo }))
+    }
+
+    /// What is in the redo log and these writes, in one transaction.
+    fn commit_to_store(&self, state: &mut State, writes: &[RawWrite]) -> Result<(), JournalError> {
+        let State { index, redo } = state;
+        let pending = redo.as_ref().map_or(&[][..], Redo::pending);
+        let transaction = begin_durable(&self.store).map_err(store)?;
+        let mut log = transaction.open_table(LOG_TABLE).map_err(store)?;
+        let mut tail = Tail::at(index.next());
+        let all = || pending.iter().chain(writes);
+        let brought: usize = all().map(RawWrite::bytes).sum();
+        index.earned(CLEAN_FACTOR * brought as u64);
+        clean(&mut log, index, &mut tail, self.dead_bytes)?;
+        for write in all() {
+            let place = tail.push_raw(write)?;
+            index.wrote(write.table, &write.key, write.value.is_some(), place);
+        }
+        for (position, row) in tail.finish(index.oldest()) {
+            log.insert(position, row.as_slice()).map_err(store)?;
+            index.appended(row.len());
+        }
+        drop(log);
+        // What the redo log holds is over with this transaction, whatever becomes of it there.
+        let token = Uuid::new_v4().as_u64_pair().0;
+        if redo.is_some() {
+            let mut table = transaction.open_table(TOKEN_TABLE).map_err(store)?;
+            table.insert((), token).map_err(store)?;
+        }
+        transaction.commit().map_err(store)?;
+        if let Some(redo) = redo {
+            redo.restart(token);
+        }
+        Ok(())
     }
 }
 
 impl Journal for Database {
     fn replay(&mut self) -> Result<Image, JournalError> {
-        let (image, index) = read_all(&*self.database)?;
-        self.index = Some(index);
+        self.state = None;
+        let (image, state) = self.read()?;
+        self.state = Some(state);
         Ok(image)
     }
 
@@ -67,25 +120,28 @@ impl Journal for Database {
             .flat_map(|record| &record.writes)
             .map(encode_write)
             .collect::<Result<_, _>>()?;
-        // Taken: after an error it is not known what the log holds.
-        let mut index = self.index()?;
-        let transaction = begin_durable(&self.database).map_err(store)?;
-        let mut log = transaction.open_table(LOG_TABLE).map_err(store)?;
-        let mut tail = Tail::at(index.next());
-        let brought: usize = writes.iter().map(RawWrite::bytes).sum();
-        index.earned(CLEAN_FACTOR * brought as u64);
-        clean(&mut log, &mut index, &mut tail, self.dead_bytes)?;
-        for write in &writes {
-            let place = tail.push_raw(write)?;
-            index.wrote(write.table, &write.key, write.value.is_some(), place);
+        // Taken: after an error it is not known what the store holds.
+        let mut state = match self.state.take() {
+            Some(state) => state,
+            None => self.read()?.1,
+        };
+        let left = match &mut state.redo {
+            Some(redo) => redo.append(writes)?,
+            None => Some(writes),
+        };
+        if let Some(writes) = left {
+            self.commit_to_store(&mut state, &writes)?;
         }
-        for (position, row) in tail.finish(index.oldest()) {
-            log.insert(position, row.as_slice()).map_err(store)?;
-            index.appended(row.len());
+        self.state = Some(state);
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), JournalError> {
+        let Some(mut state) = self.state.take() else { return Ok(()) };
+        if state.redo.as_ref().is_some_and(|redo| !redo.pending().is_empty()) {
+            self.commit_to_store(&mut state, &[])?;
         }
-        drop(log);
-        transaction.commit().map_err(store)?;
-        self.index = Some(index);
+        self.state = Some(state);
         Ok(())
     }
 }
@@ -136,8 +192,16 @@ pub fn begin_durable(
     Ok(transaction)
 }
 
+/// What is in a store.
+pub(crate) struct Contents {
+    pub(crate) image: Image,
+    pub(crate) index: Index,
+    /// That of the redo log, whose frames come after it.
+    pub(crate) token: u64,
+}
+
 /// Reads and verifies every row.
-pub(crate) fn read_all(database: &impl ReadableDatabase) -> Result<(Image, Index), JournalError> {
+pub(crate) fn read_all(database: &impl ReadableDatabase) -> Result<Contents, JournalError> {
     let unreadable = |error: &dyn std::error::Error| {
         record_error(LOG, "(unreadable)".to_owned(), &error.to_string())
     };
@@ -151,7 +215,9 @@ pub(crate) fn read_all(database: &impl ReadableDatabase) -> Result<(Image, Index
     let mut image = Image::default();
     let log = match transaction.open_table(LOG_TABLE) {
         Ok(log) => log,
-        Err(TableError::TableDoesNotExist(_)) => return Ok((image, Index::starting_at(0))),
+        Err(TableError::TableDoesNotExist(_)) => {
+            return Ok(Contents { image, index: Index::starting_at(0), token: FIRST_TOKEN });
+        }
         Err(error) => return Err(unreadable(&error)),
     };
     let mut rows = log.iter().map_err(|error| unreadable(&error))?.peekable();
@@ -178,16 +244,17 @@ pub(crate) fn read_all(database: &impl ReadableDatabase) -> Result<(Image, Index
     if oldest != first {
         return Err(log_error(oldest, "the row is missing"));
     }
-    Ok((image, index))
+    let token = match transaction.open_table(TOKEN_TABLE) {
+        Ok(table) => table.get(()).map_err(|error| unreadable(&error))?.map(|token| token.value()),
+        Err(TableError::TableDoesNotExist(_)) => None,
+        Err(error) => return Err(unreadable(&error)),
+    };
+    Ok(Contents { image, index, token: token.unwrap_or(FIRST_TOKEN) })
 }
 
 fn store(error: impl Into<redb::Error>) -> JournalError {
     match error.into() {
-        redb::Error::Io(error)
-            if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
-        {
-            JournalError::Full(error.to_string())
-        }
+        redb::Error::Io(error) => io_error(error),
         error => JournalError::Store(error.to_string()),
     }
 }

@@ -11,15 +11,21 @@ mod log;
 mod memory;
 mod open;
 mod overlay;
+mod redo;
+mod store_file;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
 
 pub use database::{Database, begin_durable};
 pub use memory::MemoryJournal;
-pub use open::{OpenError, open_database};
+pub use open::{OpenError, is_in_use, open_database};
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use store_file::SMALL_FRONT_BYTES;
+pub use store_file::StoreFile;
 pub(crate) use writer::{Report, Writer};
 
 use crate::{Image, Record};
@@ -52,6 +58,13 @@ pub enum JournalError {
     Stopped,
 }
 
+fn io_error(error: std::io::Error) -> JournalError {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => JournalError::Full(error.to_string()),
+        _ => JournalError::Store(error.to_string()),
+    }
+}
+
 /// Where records become durable. Called from a thread of its own, so it may block.
 pub trait Journal: Send + 'static {
     /// All rows, every one verified.
@@ -66,6 +79,14 @@ pub trait Journal: Send + 'static {
     /// [`JournalError`]: it is unknown whether they are durable. The journal must not be used any
     /// further; open it again and replay.
     fn commit(&mut self, transactions: &[Vec<Record>]) -> Result<(), JournalError>;
+
+    /// Nothing has come for a while, or nothing will: puts what is durable where it is to stay.
+    ///
+    /// # Errors
+    /// As [`Journal::commit`].
+    fn settle(&mut self) -> Result<(), JournalError> {
+        Ok(())
+    }
 }
 
 type Open = dyn Fn() -> Result<Box<dyn Journal>, JournalError> + Send + Sync;
@@ -94,7 +115,7 @@ impl JournalSource {
 
     /// The journal in a database that [`open_database`] opened; once that has failed it stays so.
     #[must_use]
-    pub fn database(database: Arc<redb::Database>) -> Self {
+    pub fn database(database: Arc<StoreFile>) -> Self {
         Self::new(move || Ok(Box::new(Database::new(Arc::clone(&database)))))
     }
 

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::backends::FileBackend;
-use redb::{Builder, DatabaseError};
+use redb::{Builder, DatabaseError, StorageBackend};
 
 use super::JournalError;
-use super::database::read_all;
+use super::database::{Contents, read_all};
 use super::overlay::Overlay;
+use super::redo::{Redo, RedoArea, SECTOR};
+use super::store_file::{Behind, FRONT_BYTES, StoreFile, has_magic};
 
 /// Memory the store may use as its cache.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
@@ -59,14 +61,31 @@ pub enum OpenError {
 ///
 /// # Errors
 /// [`OpenError`]; the file was not changed. A second process gets [`OpenError::InUse`] at once.
-pub fn open_database(path: &Path) -> Result<Arc<redb::Database>, OpenError> {
+pub fn open_database(path: &Path) -> Result<Arc<StoreFile>, OpenError> {
     match path.try_exists() {
         Ok(true) => verify(path)?,
         Ok(false) => create(path)?,
         Err(source) => return Err(OpenError::Io { path: path.to_owned(), source }),
     }
-    let opened = builder().open(path).map_err(|error| failed(path, error))?;
-    Ok(Arc::new(opened))
+    let opened = StoreFile::open(&builder(), file(path, false)?, FRONT_BYTES);
+    Ok(Arc::new(opened.map_err(|error| failed(path, error))?))
+}
+
+/// True if a process has the store at `path` open.
+#[must_use]
+pub fn is_in_use(path: &Path) -> bool {
+    let Ok(file) = file(path, false) else { return false };
+    let opened = Overlay::new(Behind { file, front: FRONT_BYTES }).ok().map(|overlay| {
+        catch_unwind(AssertUnwindSafe(|| builder().create_with_backend(overlay).map(drop)))
+    });
+    matches!(opened, Some(Ok(Err(DatabaseError::DatabaseAlreadyOpen))))
+}
+
+fn file(path: &Path, new: bool) -> Result<Arc<FileBackend>, OpenError> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(true).create_new(new).open(path);
+    let file = file.map_err(|source| OpenError::Io { path: path.to_owned(), source })?;
+    Ok(Arc::new(FileBackend::new(file).map_err(|error| failed(path, error))?))
 }
 
 fn builder() -> Builder {
@@ -86,8 +105,8 @@ fn create(path: &Path) -> Result<(), OpenError> {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(io(error)),
         _ => {}
     }
-    let made = builder().create(&fresh).map_err(|error| failed(path, error))?;
-    made.close().map_err(|error| failed(path, error))?;
+    let made = StoreFile::open(&builder(), file(&fresh, true)?, FRONT_BYTES);
+    drop(made.map_err(|error| failed(path, error))?);
     File::open(&fresh).and_then(|file| file.sync_all()).map_err(io)?;
     match std::fs::hard_link(&fresh, path) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => {
@@ -116,11 +135,14 @@ fn verify(path: &Path) -> Result<(), OpenError> {
 fn read(path: &Path, pages: bool) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let damage = |why: &str| OpenError::Damaged { path: path.to_owned(), why: why.to_owned() };
-    let file = OpenOptions::new().read(true).write(true).open(path).map_err(io)?;
-    let file = FileBackend::new(file).map_err(|error| failed(path, error))?;
-    let overlay = Overlay::new(file).map_err(io)?;
-    if redb::StorageBackend::len(&overlay).map_err(io)? == 0 {
+    let file = file(path, false)?;
+    let area = RedoArea { file: file.clone(), range: SECTOR as u64..FRONT_BYTES };
+    let overlay = Overlay::new(Behind { file: file.clone(), front: FRONT_BYTES }).map_err(io)?;
+    if file.len().map_err(io)? == 0 {
         return Err(damage("the file is empty"));
+    }
+    if !has_magic(&*file).map_err(io)? || overlay.len().map_err(io)? == 0 {
+        return Err(damage("it does not begin as a store of this version does, or is cut off"));
     }
     // redb may panic on what it did not write itself.
     let verdict = catch_unwind(AssertUnwindSafe(|| -> Result<(), OpenError> {
@@ -128,7 +150,9 @@ fn read(path: &Path, pages: bool) -> Result<(), OpenError> {
         builder.set_check_integrity_on_open(pages);
         let opened = builder.create_with_backend(overlay);
         let database = opened.map_err(|error| failed(path, error))?;
-        read_all(&database).map_err(|error| damaged(path, error))?;
+        let Contents { mut image, token, .. } =
+            read_all(&database).map_err(|error| damaged(path, error))?;
+        Redo::read(area, token, &mut image).map_err(|error| damaged(path, error))?;
         database.close().map_err(|error| failed(path, error))
     }));
     verdict.unwrap_or_else(|_| Err(damage("the store gave up while reading it")))

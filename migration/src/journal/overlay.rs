@@ -3,8 +3,9 @@ use std::io;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
+
+use super::store_file::Behind;
 
 const PAGE: u64 = 4096;
 
@@ -13,7 +14,7 @@ const PAGE: u64 = 4096;
 /// the file.
 #[derive(Debug)]
 pub(crate) struct Overlay {
-    file: FileBackend,
+    file: Behind,
     state: Mutex<State>,
 }
 
@@ -27,7 +28,7 @@ struct State {
 }
 
 impl Overlay {
-    pub(crate) fn new(file: FileBackend) -> Result<Self, io::Error> {
+    pub(crate) fn new(file: Behind) -> Result<Self, io::Error> {
         let len = file.len()?;
         Ok(Self { file, state: Mutex::new(State { len, base: len, pages: BTreeMap::new() }) })
     }

@@ -1,5 +1,6 @@
 use std::sync::PoisonError;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -11,6 +12,9 @@ pub(crate) const QUEUE_MAX: usize = 16_384;
 
 /// Transactions that share one sync at most.
 const GROUP_MAX: usize = 1_024;
+
+/// How long nothing comes before what is durable is settled.
+const SETTLE_AFTER: Duration = Duration::from_millis(250);
 
 /// What the writer says: everything up to that transaction is durable, or it failed.
 pub(crate) type Report = Box<dyn Fn(Result<u64, JournalError>) + Send>;
@@ -66,7 +70,7 @@ impl Writer {
 }
 
 fn write(journal: &mut dyn Journal, queue: &Receiver<(u64, Vec<Record>)>, report: &Report) {
-    while let Ok((mut last, first)) = queue.recv() {
+    while let Some((mut last, first)) = next(journal, queue, report) {
         let mut group = vec![first];
         while group.len() < GROUP_MAX {
             let Ok((number, records)) = queue.try_recv() else { break };
@@ -82,6 +86,32 @@ fn write(journal: &mut dyn Journal, queue: &Receiver<(u64, Vec<Record>)>, report
         report(done.map(|()| last));
         if failed {
             return;
+        }
+    }
+}
+
+/// The next transaction. What is durable is settled once nothing has come for a while, and at the
+/// end.
+fn next(
+    journal: &mut dyn Journal,
+    queue: &Receiver<(u64, Vec<Record>)>,
+    report: &Report,
+) -> Option<(u64, Vec<Record>)> {
+    let (settled, next) = match queue.recv_timeout(SETTLE_AFTER) {
+        Ok(next) => return Some(next),
+        Err(RecvTimeoutError::Timeout) => (journal.settle(), Some(queue)),
+        // Nobody is left to be told, and all of it is durable anyway.
+        Err(RecvTimeoutError::Disconnected) => (journal.settle().or(Ok(())), None),
+    };
+    match settled {
+        Ok(()) => next?.recv().ok().or_else(|| {
+            // The end.
+            let _ = journal.settle();
+            None
+        }),
+        Err(error) => {
+            report(Err(error));
+            None
         }
     }
 }

@@ -126,7 +126,7 @@ impl World {
     /// Nothing to deliver, to sync or to wait for.
     fn is_quiet(&self) -> bool {
         let is_quiet = |live: &Live| {
-            let synced = live.unsynced.is_empty() && live.waiting.is_empty();
+            let synced = live.unsynced.is_empty() && live.outbox.len() == 0;
             synced && live.core.deadline().is_none()
         };
         self.net.is_empty()

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::disk::{CrashDisk, Survival};
 use super::world::World;
+use crate::journal::{SMALL_FRONT_BYTES, StoreFile};
 use crate::{Database, Image, Journal, JournalError, Record, RecordKind, Write};
 
 /// Memory for the store's cache: small, so that pages go to the disk before their commit as well.
@@ -10,6 +11,9 @@ const CACHE_BYTES: usize = 256 * 1024;
 /// So many bytes of the log may be dead: few, so that it is cleaned all the time.
 const DEAD_BYTES: u64 = 16 * 1024;
 
+/// After so many commits the redo log is emptied before it is full.
+const SETTLES_AFTER: u64 = 7;
+
 /// The journal of a process in a store on a disk that fails.
 #[derive(Debug)]
 pub(crate) struct Stored {
@@ -17,6 +21,7 @@ pub(crate) struct Stored {
     journal: Option<Database>,
     /// What a failed commit held: whether it is durable is known when the store was read again.
     unknown: Vec<Vec<Record>>,
+    commits: u64,
     pub(crate) failures: u64,
 }
 
@@ -24,7 +29,7 @@ impl Stored {
     /// An empty one.
     pub(crate) fn new(seed: u64) -> Self {
         let disk = CrashDisk::new(seed);
-        Self { disk, journal: None, unknown: Vec::new(), failures: 0 }
+        Self { disk, journal: None, unknown: Vec::new(), commits: 0, failures: 0 }
     }
 
     pub(crate) fn disk(&self) -> &CrashDisk {
@@ -35,9 +40,10 @@ impl Stored {
     fn open(&mut self) -> Result<Image, JournalError> {
         self.journal = None;
         self.disk = self.disk.reopen();
-        let opened = redb::Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(self.disk.clone())
+        let mut builder = redb::Database::builder();
+        builder.set_cache_size(CACHE_BYTES);
+        let disk = Arc::new(self.disk.clone());
+        let opened = StoreFile::open(&builder, disk, SMALL_FRONT_BYTES)
             .map_err(|error| JournalError::Store(error.to_string()))?;
         let mut journal = Database::new(Arc::new(opened)).cleaning_from(DEAD_BYTES);
         let image = journal.replay()?;
@@ -56,6 +62,17 @@ impl Stored {
                 Err(error)
             }
         }
+    }
+
+    /// Now and then, what the journal does when nothing comes.
+    fn settle(&mut self) -> Result<(), JournalError> {
+        self.commits += 1;
+        let turn = self.commits.is_multiple_of(SETTLES_AFTER);
+        let Some(journal) = self.journal.as_mut().filter(|_| turn) else { return Ok(()) };
+        journal.settle().inspect_err(|_| {
+            self.journal = None;
+            self.failures += 1;
+        })
     }
 
     /// The machine goes down with the process.
@@ -104,11 +121,15 @@ impl World {
         match store.commit(group) {
             Ok(group) => {
                 it.synced += count as u64;
-                live.durable = last;
+                live.outbox.synced(last);
+                let settled = store.settle();
                 for records in &group {
                     self.write(process, records);
                 }
                 self.release(process);
+                if settled.is_err() {
+                    self.crash(process);
+                }
             }
             Err(_) => self.crash(process),
         }

@@ -11,6 +11,7 @@ use super::check::Truth;
 use super::crash::{Comeback, CrashPoint};
 use super::random::Random;
 use super::stored::Stored;
+use crate::outbox::Outbox;
 use crate::{
     CallId, Core, CoreConfig, Delivery, DoubtAnswer, Effect, Flaw, Image, Input, Limits,
     Membership, Message, PartId, Record, Request, SagaReport, Step,
@@ -31,9 +32,7 @@ const LOG_MAX: usize = 1_000;
 pub(crate) struct Live {
     pub(crate) core: Core,
     pub(crate) unsynced: VecDeque<(u64, Vec<Record>)>,
-    pub(crate) waiting: VecDeque<(u64, Vec<Effect>)>,
-    pub(crate) appended: u64,
-    pub(crate) durable: u64,
+    pub(crate) outbox: Outbox<()>,
 }
 
 /// A process: what is on its disk, and its life, if it has one now.
@@ -210,8 +209,7 @@ impl World {
         };
         let mut step = Step::default();
         let core = Core::recover(config, disk, self.now, &mut step);
-        let (unsynced, waiting) = (VecDeque::new(), VecDeque::new());
-        let live = Live { core, unsynced, waiting, appended: 0, durable: 0 };
+        let live = Live { core, unsynced: VecDeque::new(), outbox: Outbox::default() };
         self.processes[process].live = Some(live);
         self.processes[process].frozen = false;
         self.absorb(process, step);
@@ -253,26 +251,19 @@ impl World {
         self.absorb(process, step);
     }
 
-    fn absorb(&mut self, process: usize, step: Step) {
+    fn absorb(&mut self, process: usize, mut step: Step) {
         let too_early = self.flaw == Some(Flaw::SendBeforeSync);
         let kinds = || step.records.iter().map(|record| record.kind).collect::<Vec<_>>();
         if !step.records.is_empty() {
             self.tell(|| format!("{process} records {:?}", kinds()));
         }
         let Some(live) = &mut self.processes[process].live else { return };
-        if !step.records.is_empty() {
-            live.appended += 1;
-            live.unsynced.push_back((live.appended, step.records));
-        }
-        let mut effects = step.effects;
         let mut early = Vec::new();
         if too_early {
             let is_send = |effect: &Effect| matches!(effect, Effect::Send { .. });
-            (early, effects) = effects.into_iter().partition(is_send);
+            (early, step.effects) = step.effects.into_iter().partition(is_send);
         }
-        if !effects.is_empty() {
-            live.waiting.push_back((live.appended, effects));
-        }
+        live.unsynced.extend(live.outbox.take(step, ()));
         for effect in early {
             self.perform(process, effect);
         }
@@ -298,7 +289,7 @@ impl World {
                 self.crash(process);
                 return;
             }
-            live.durable = number;
+            live.outbox.synced(number);
             it.synced += 1;
             self.write(process, &records);
             if after == Some(true) {
@@ -321,10 +312,7 @@ impl World {
     fn release_all(&mut self, process: usize) {
         loop {
             let Some(live) = &mut self.processes[process].live else { return };
-            if live.waiting.front().is_none_or(|(after, _)| *after > live.durable) {
-                return;
-            }
-            let Some((_, effects)) = live.waiting.pop_front() else { return };
+            let Some((effects, _)) = live.outbox.next() else { return };
             for effect in effects {
                 self.perform(process, effect);
             }

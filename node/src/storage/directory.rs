@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lampyrid_membership::{AcceptorStore, AcceptorStoreError, MemoryStore};
-use lampyrid_migration::{Image, Journal, JournalError, JournalSource, OpenError};
+use lampyrid_migration::{Image, Journal, JournalError, JournalSource, OpenError, is_in_use};
 use lampyrid_wire::Peer;
-use redb::{Database, DatabaseError};
 
 use super::acceptor::ProcessTable;
 use super::store::{Store, WeakStore};
@@ -72,8 +71,7 @@ impl Lease {
     /// lets go of the lock a moment after it stops counting as one, so the lock is asked as well.
     pub(crate) fn is_over(&self) -> bool {
         let Some((path, store)) = &self.0 else { return true };
-        store.upgrade().is_none()
-            && !matches!(Database::open(path), Err(DatabaseError::DatabaseAlreadyOpen))
+        store.upgrade().is_none() && !is_in_use(path)
     }
 }
 

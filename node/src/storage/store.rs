@@ -6,9 +6,8 @@ use std::time::{Duration, Instant};
 
 use lampyrid_migration::{
     Database as JournalDatabase, Image, Journal, JournalError, JournalSource, OpenError, Record,
-    open_database,
+    StoreFile, open_database,
 };
-use redb::Database;
 
 /// How long those who still use a store that failed have to let go of it.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
@@ -38,9 +37,9 @@ struct Shared {
 #[derive(Debug)]
 struct Opened {
     /// None after a failure.
-    database: Option<Arc<Database>>,
+    database: Option<Arc<StoreFile>>,
     /// The one that failed; some may still hold it.
-    failed: Weak<Database>,
+    failed: Weak<StoreFile>,
     /// The journal found no room.
     wants_room: bool,
 }
@@ -55,8 +54,8 @@ impl Store {
 
     /// A store without a file, which is never opened again.
     #[cfg(test)]
-    pub(crate) fn of(database: Database) -> Self {
-        let database = Some(Arc::new(database));
+    pub(crate) fn of(database: redb::Database) -> Self {
+        let database = Some(Arc::new(StoreFile::from(database)));
         let opened = Mutex::new(Opened { database, failed: Weak::new(), wants_room: false });
         Self(Arc::new(Shared { path: PathBuf::new(), opened }))
     }
@@ -77,7 +76,7 @@ impl Store {
 
     /// The database, opened again if it has failed. Let go of it when a call on it fails. Blocks
     /// as `open` does.
-    pub(crate) fn database(&self) -> Result<Arc<Database>, OpenError> {
+    pub(crate) fn database(&self) -> Result<Arc<StoreFile>, OpenError> {
         let mut opened = self.opened();
         if let Some(database) = &opened.database {
             return Ok(Arc::clone(database));
@@ -101,12 +100,17 @@ impl Store {
     }
 
     /// A write to this database failed: the next user opens another.
-    pub(crate) fn failed(&self, database: &Arc<Database>) {
+    pub(crate) fn failed(&self, database: &Arc<StoreFile>) {
         let mut opened = self.opened();
         if opened.database.as_ref().is_some_and(|current| Arc::ptr_eq(current, database)) {
             opened.failed = Arc::downgrade(database);
             opened.database = None;
         }
+    }
+
+    /// True if no write to this database has failed.
+    fn is_current(&self, database: &Arc<StoreFile>) -> bool {
+        self.opened().database.as_ref().is_some_and(|current| Arc::ptr_eq(current, database))
     }
 
     /// The journal in it.
@@ -141,7 +145,7 @@ impl Store {
 }
 
 /// Never makes an empty store where one has been.
-fn open_again(path: &Path) -> Result<Arc<Database>, OpenError> {
+fn open_again(path: &Path) -> Result<Arc<StoreFile>, OpenError> {
     match path.metadata() {
         Ok(_) => open_database(path),
         Err(source) => Err(OpenError::Io { path: path.to_owned(), source }),
@@ -173,7 +177,7 @@ impl WeakStore {
 struct StoreJournal {
     store: Store,
     journal: JournalDatabase,
-    database: Arc<Database>,
+    database: Arc<StoreFile>,
 }
 
 impl StoreJournal {
@@ -198,7 +202,16 @@ impl Journal for StoreJournal {
     }
 
     fn commit(&mut self, transactions: &[Vec<Record>]) -> Result<(), JournalError> {
+        if !self.store.is_current(&self.database) {
+            // It failed for another of its users, who waits to open it again.
+            return Err(JournalError::Store("an earlier write to the store failed".to_owned()));
+        }
         let done = self.journal.commit(transactions);
+        self.noting(done)
+    }
+
+    fn settle(&mut self) -> Result<(), JournalError> {
+        let done = self.journal.settle();
         self.noting(done)
     }
 }

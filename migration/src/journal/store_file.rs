@@ -1,0 +1,142 @@
+use std::io;
+use std::ops::{Bound, Deref};
+use std::sync::Arc;
+
+use redb::{BackendError, StorageBackend};
+
+use super::redo::{RedoArea, SECTOR};
+
+/// What a store begins with; the last byte is the version of the layout.
+const MAGIC: &[u8; 16] = b"lampyrid store\n\x01";
+
+/// Bytes before the redb database: the first sector, and the redo log of the journal.
+pub(crate) const FRONT_BYTES: u64 = 1024 * 1024;
+
+/// The same for tests, in which it is full all the time.
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) const SMALL_FRONT_BYTES: u64 = 16 * 1024;
+
+/// An open store: one file with a redb database, and before it the redo log in which small commits
+/// of the journal wait until the database takes them all at once.
+#[derive(Debug)]
+pub struct StoreFile {
+    database: redb::Database,
+    redo: Option<RedoArea>,
+}
+
+impl StoreFile {
+    /// Opens what `file` holds, or makes an empty store in an empty one.
+    pub(crate) fn open(
+        builder: &redb::Builder,
+        file: Arc<dyn StorageBackend>,
+        front: u64,
+    ) -> Result<Self, redb::DatabaseError> {
+        let io = redb::StorageError::Io;
+        if file.len().map_err(io)? == 0 {
+            // Written, not only made longer: later there may be no room on the disk.
+            let mut zeros = vec![0; usize::try_from(front).unwrap_or(0)];
+            zeros[..MAGIC.len()].copy_from_slice(MAGIC);
+            file.set_len(front).and_then(|()| file.write(0, &zeros)).map_err(io)?;
+        }
+        let database = Behind { file: Arc::clone(&file), front };
+        let redo = RedoArea { file, range: SECTOR as u64..front };
+        let database = builder.create_with_backend(database)?;
+        Ok(Self { database, redo: Some(redo) })
+    }
+
+    pub(crate) fn redo(&self) -> Option<&RedoArea> {
+        self.redo.as_ref()
+    }
+}
+
+/// True if a file begins as a store does.
+pub(crate) fn has_magic(file: &dyn StorageBackend) -> Result<bool, io::Error> {
+    let mut magic = [0; MAGIC.len()];
+    let long_enough = file.len()? >= FRONT_BYTES;
+    if long_enough {
+        file.read(0, &mut magic)?;
+    }
+    Ok(long_enough && magic == *MAGIC)
+}
+
+/// A database without a redo log, for tests.
+impl From<redb::Database> for StoreFile {
+    fn from(database: redb::Database) -> Self {
+        Self { database, redo: None }
+    }
+}
+
+impl Deref for StoreFile {
+    type Target = redb::Database;
+
+    fn deref(&self) -> &redb::Database {
+        &self.database
+    }
+}
+
+/// A file without what comes first in it.
+#[derive(Debug)]
+pub(crate) struct Behind {
+    pub(crate) file: Arc<dyn StorageBackend>,
+    pub(crate) front: u64,
+}
+
+impl Behind {
+    fn at(&self, offset: u64) -> Result<u64, io::Error> {
+        offset.checked_add(self.front).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+}
+
+impl StorageBackend for Behind {
+    fn len(&self) -> Result<u64, io::Error> {
+        Ok(self.file.len()?.saturating_sub(self.front))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.file.read(self.at(offset)?, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        self.file.set_len(self.at(len)?)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        self.file.write(self.at(offset)?, data)
+    }
+
+    fn close(&self) -> Result<(), io::Error> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn try_lock_shared_range(
+        &self,
+        start: Bound<u64>,
+        end: Bound<u64>,
+    ) -> Result<bool, BackendError> {
+        self.file.try_lock_shared_range(start, end)
+    }
+
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_range(start, end)
+    }
+
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.lock_shared_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.query_lock_range(start, end)
+    }
+}
