@@ -21,7 +21,8 @@ pub struct Limits {
     pub in_entities: usize,
     /// A destination may have at most this many times as much on its way to it as is left free for
     /// all others, entities and bytes each: so one that takes nothing never uses up all there is.
-    /// `usize::MAX` for no such limit. (Dynamic thresholds, after Choudhury and Hahne, 1998.)
+    /// Never more than five eighths of all. `usize::MAX` for no such limits. (Dynamic thresholds,
+    /// after Choudhury and Hahne, 1998.)
     pub out_share: usize,
     /// Bytes that may be staged at once; those of departed sources are counted apart.
     pub in_bytes: usize,
@@ -70,6 +71,11 @@ pub(crate) const PART_ENTITIES: usize = 512;
 
 /// Entities that the host's hook is asked about in one call.
 pub(crate) const HOOK_ENTITIES: usize = 512;
+
+/// How much of all that may be on its way out may be on its way to one destination, as a fraction: a
+/// request of the largest size, and beside one that takes nothing still more than the window of
+/// another.
+pub(crate) const LANE_SHARE: (usize, usize) = (5, 8);
 
 /// Parts that may be between PREPARE and END at once towards one destination, whatever their sagas.
 /// Each has one frame on its way at most; with as many answers to the peer's own parts, and what

@@ -7,7 +7,7 @@ use super::accounts::Load;
 use super::flight::Flight;
 use super::io::Step;
 use super::saga::Queued;
-use crate::limits::{WINDOW_BYTES, WINDOW_ENTITIES, WINDOW_PARTS};
+use crate::limits::{LANE_SHARE, WINDOW_BYTES, WINDOW_ENTITIES, WINDOW_PARTS};
 use crate::{PartId, Reason};
 
 /// What goes to one destination. Lanes do not wait for each other: a destination that takes nothing
@@ -54,11 +54,14 @@ impl Core {
             return Ok(());
         }
         let lane = self.lanes.get(&to).map_or(Load::default(), |lane| lane.load).with(more);
-        let share = |left: usize| left.saturating_mul(limits.out_share);
-        if lane.entities > share(limits.out_entities - sum.entities) {
+        let share = |all: usize, used: usize| {
+            let of_the_rest = (all - used).saturating_mul(limits.out_share);
+            of_the_rest.min(all.saturating_mul(LANE_SHARE.0) / LANE_SHARE.1)
+        };
+        if lane.entities > share(limits.out_entities, sum.entities) {
             return over("outgoing_entities_to_one_process");
         }
-        if lane.bytes > share(limits.out_bytes - sum.bytes) {
+        if lane.bytes > share(limits.out_bytes, sum.bytes) {
             return over("outgoing_bytes_to_one_process");
         }
         Ok(())

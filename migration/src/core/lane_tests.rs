@@ -250,9 +250,9 @@ fn each_further_frozen_destination_gets_less_and_something_is_always_left() {
     let mut fill = |fleet: &mut Fleet, to| {
         (0..).find(|_| fleet.migrate(ids.next().unwrap(), process(to)).is_err()).unwrap() * 10
     };
-    assert_eq!(fill(&mut fleet, 2), 750);
-    assert_eq!(fill(&mut fleet, 3), 180);
-    assert_eq!(fill(&mut fleet, 4), 50);
+    assert_eq!(fill(&mut fleet, 2), 620);
+    assert_eq!(fill(&mut fleet, 3), 280);
+    assert_eq!(fill(&mut fleet, 4), 70);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::codec::{RawWrite, TABLES, decode_row, encode_write, record_error};
 use super::index::{CLEAN_FACTOR, DEAD_BYTES, Index};
 use super::log::{LOG, Tail, log_error, read_row};
-use super::redo::Redo;
+use super::redo::{Pending, Redo};
 use super::store_file::StoreFile;
 use super::{Journal, JournalError, io_error};
 use crate::{Image, Record};
@@ -73,19 +73,24 @@ impl Database {
     }
 
     /// What is in the redo log and these writes, in one transaction.
-    fn commit_to_store(&self, state: &mut State, writes: &[RawWrite]) -> Result<(), JournalError> {
+    fn commit_to_store(
+        &self,
+        state: &mut State,
+        writes: Vec<RawWrite>,
+    ) -> Result<(), JournalError> {
         let State { index, redo } = state;
-        let pending = redo.as_ref().map_or(&[][..], Redo::pending);
+        let mut all = redo.as_mut().map_or_else(Pending::new, Redo::take_pending);
+        all.extend(writes.into_iter().map(RawWrite::into_row));
         let transaction = begin_durable(&self.store).map_err(store)?;
         let mut log = transaction.open_table(LOG_TABLE).map_err(store)?;
         let mut tail = Tail::at(index.next());
-        let all = || pending.iter().chain(writes);
-        let brought: usize = all().map(RawWrite::bytes).sum();
+        let bytes = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
+        let brought: usize = all.iter().map(|((_, key), value)| key.len() + bytes(value)).sum();
         index.earned(CLEAN_FACTOR * brought as u64);
         clean(&mut log, index, &mut tail, self.dead_bytes)?;
-        for write in all() {
-            let place = tail.push_raw(write)?;
-            index.wrote(write.table, &write.key, write.value.is_some(), place);
+        for ((table, key), value) in &all {
+            let place = tail.push(*table, key, value.as_deref())?;
+            index.wrote(*table, key, value.is_some(), place);
         }
         for (position, row) in tail.finish(index.oldest()) {
             log.insert(position, row.as_slice()).map_err(store)?;
@@ -130,7 +135,7 @@ impl Journal for Database {
             None => Some(writes),
         };
         if let Some(writes) = left {
-            self.commit_to_store(&mut state, &writes)?;
+            self.commit_to_store(&mut state, writes)?;
         }
         self.state = Some(state);
         Ok(())
@@ -138,8 +143,8 @@ impl Journal for Database {
 
     fn settle(&mut self) -> Result<(), JournalError> {
         let Some(mut state) = self.state.take() else { return Ok(()) };
-        if state.redo.as_ref().is_some_and(|redo| !redo.pending().is_empty()) {
-            self.commit_to_store(&mut state, &[])?;
+        if state.redo.as_ref().is_some_and(|redo| !redo.is_empty()) {
+            self.commit_to_store(&mut state, Vec::new())?;
         }
         self.state = Some(state);
         Ok(())

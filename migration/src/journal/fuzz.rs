@@ -156,7 +156,8 @@ mod tests {
         ];
         for (name, write) in &writes {
             let mut tail = Tail::at(1);
-            tail.push_raw(&encode_write(write).unwrap()).unwrap();
+            let write = encode_write(write).unwrap();
+            tail.push(write.table, &write.key, write.value.as_deref()).unwrap();
             for (_, row) in tail.finish(1) {
                 put("journal_row", name, &row);
             }

@@ -10,7 +10,7 @@
 //! a value carries another of its own ([`super::codec`]), so that damage can be named by what it hit.
 
 use super::JournalError;
-use super::codec::{RawWrite, TABLES, check_value, record_error};
+use super::codec::{TABLES, check_value, record_error};
 
 /// The name of the log's table.
 pub(crate) const LOG: &str = "lampyrid_log";
@@ -88,11 +88,6 @@ impl Tail {
             row.extend_from_slice(value);
         }
         Ok(Place { position, offset, bytes })
-    }
-
-    /// Appends an encoded write.
-    pub(crate) fn push_raw(&mut self, write: &RawWrite) -> Result<Place, JournalError> {
-        self.push(write.table, &write.key, write.value.as_deref())
     }
 
     /// The rows with their positions; `oldest` is the first position that the log has after this

@@ -11,6 +11,7 @@
 //! write sectors whole, so one that a crash cut short is as it was before: it claims to be of this
 //! frame at neither end. One that claims so at either and has another checksum is damaged.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -31,7 +32,7 @@ const PAYLOAD: usize = SECTOR - CLAIM - 4 - CLAIM_AGAIN;
 
 /// A frame that takes more than one in so many sectors goes to the store at once: writing it twice
 /// would cost more than it spares.
-const LARGE: usize = 8;
+const LARGE: usize = 4;
 
 /// Where the redo log is in a file.
 #[derive(Clone, Debug)]
@@ -66,8 +67,12 @@ pub(crate) struct Redo {
     token: u64,
     sector: usize,
     frame: u32,
-    pending: Vec<RawWrite>,
+    pending: Pending,
 }
+
+/// The newest write of each row, by its table and key: a row that changes three times before the
+/// store takes it is written there once.
+pub(crate) type Pending = BTreeMap<(usize, Vec<u8>), Option<Vec<u8>>>;
 
 impl Redo {
     /// Reads what is in the log, verified, and applies it to what the store holds.
@@ -79,7 +84,7 @@ impl Redo {
         token: u64,
         image: &mut Image,
     ) -> Result<Self, JournalError> {
-        let mut redo = Self { area, token, sector: 0, frame: 0, pending: Vec::new() };
+        let mut redo = Self { area, token, sector: 0, frame: 0, pending: Pending::new() };
         let bytes = redo.area.read().map_err(io_error)?;
         let sectors: Vec<&[u8]> = bytes.chunks_exact(SECTOR).collect();
         while let Some(frame) = redo.next_in(&sectors)? {
@@ -155,8 +160,8 @@ impl Redo {
         for row in rows(frame) {
             for write in read_row(self.frame.into(), row)?.1 {
                 decode_row(image, write.table, write.key, write.value)?;
-                let (key, value) = (write.key.to_vec(), write.value.map(<[u8]>::to_vec));
-                self.pending.push(RawWrite { table: write.table, key, value });
+                let name = (write.table, write.key.to_vec());
+                self.pending.insert(name, write.value.map(<[u8]>::to_vec));
             }
         }
         Ok(())
@@ -183,7 +188,7 @@ impl Redo {
         self.area.write(self.sector, &bytes)?;
         self.sector += sectors;
         self.frame += 1;
-        self.pending.extend(writes);
+        self.pending.extend(writes.into_iter().map(RawWrite::into_row));
         Ok(None)
     }
 
@@ -192,7 +197,7 @@ impl Redo {
         let mut frame = vec![0; 4];
         for write in writes {
             let mut tail = Tail::at(self.frame.into());
-            tail.push_raw(write)?;
+            tail.push(write.table, &write.key, write.value.as_deref())?;
             for (_, row) in tail.finish(0) {
                 frame.extend_from_slice(&(row.len() as u32).to_be_bytes());
                 frame.extend_from_slice(&row);
@@ -218,9 +223,14 @@ impl Redo {
         sector
     }
 
+    /// True if the store has everything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frame == 0
+    }
+
     /// What the store is to take.
-    pub(crate) fn pending(&self) -> &[RawWrite] {
-        &self.pending
+    pub(crate) fn take_pending(&mut self) -> Pending {
+        std::mem::take(&mut self.pending)
     }
 
     /// The store has taken everything, and knows this token.
@@ -314,7 +324,7 @@ mod tests {
             assert!(redo.append(writes(frame, count)).unwrap().is_none());
         }
         let (mut again, found) = read(&area).unwrap();
-        assert_eq!((found, again.pending().len(), again.frame), (44, 44, 3));
+        assert_eq!((found, again.pending.len(), again.frame), (44, 44, 3));
         assert!(again.append(writes(4, 1)).unwrap().is_none());
         assert_eq!(read(&area).unwrap().1, 45);
         // Left over, once there is another token.

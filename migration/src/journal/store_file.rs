@@ -9,8 +9,13 @@ use super::redo::{RedoArea, SECTOR};
 /// What a store begins with; the last byte is the version of the layout.
 const MAGIC: &[u8; 16] = b"lampyrid store\n\x01";
 
-/// Bytes before the redb database: the first sector, and the redo log of the journal.
-pub(crate) const FRONT_BYTES: u64 = 1024 * 1024;
+/// Bytes before the redb database: the first sector, and the redo log of the journal. A longer log
+/// makes the store's transactions rarer, but each of them a longer pause for whoever waits.
+pub(crate) const FRONT_BYTES: u64 = 512 * 1024;
+
+/// Bytes written at once to a new front: what is written as one the system may keep as one, and
+/// then counts as written whole whenever a sector of it is.
+const PIECE: usize = 4096;
 
 /// The same for tests, in which it is full all the time.
 #[cfg(any(test, feature = "testkit"))]
@@ -34,9 +39,11 @@ impl StoreFile {
         let io = redb::StorageError::Io;
         if file.len().map_err(io)? == 0 {
             // Written, not only made longer: later there may be no room on the disk.
-            let mut zeros = vec![0; usize::try_from(front).unwrap_or(0)];
-            zeros[..MAGIC.len()].copy_from_slice(MAGIC);
-            file.set_len(front).and_then(|()| file.write(0, &zeros)).map_err(io)?;
+            file.set_len(front).map_err(io)?;
+            for at in (0..front).step_by(PIECE) {
+                file.write(at, &[0; PIECE]).map_err(io)?;
+            }
+            file.write(0, MAGIC).map_err(io)?;
         }
         let database = Behind { file: Arc::clone(&file), front };
         let redo = RedoArea { file, range: SECTOR as u64..front };

@@ -28,9 +28,17 @@ const BULK: (usize, usize) = (64 * 1024, 8);
 const ROWS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("rows");
 const FRAMES: &str = env!("CARGO_BIN_EXE_frames-baseline");
 
+/// Syncs a second of each of two files, with both cores half busy.
+const BUSY_RATE: u32 = 1_000;
+
+/// Work and rest of each of the threads that keep them so.
+const BUSY_TURN: Duration = Duration::from_micros(400);
+
 /// What the same machine gives at best, in the same run.
 pub(crate) struct Floors {
     sync: Latencies,
+    /// What a sync takes when the machine does other work beside: some machines stop for a while.
+    pub(crate) busy: Latencies,
     /// Records a second, in commits of [`GROUP`].
     pub(crate) grouped: f64,
     /// Records a second, one a commit.
@@ -50,7 +58,8 @@ impl Floors {
     pub(crate) fn measure() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         Self {
-            sync: syncs(&directory.path().join("log")),
+            sync: syncs(&directory.path().join("log"), Duration::ZERO),
+            busy: busy_syncs(directory.path()),
             grouped: commits(&directory.path().join("grouped"), GROUP),
             single: commits(&directory.path().join("single"), 1),
             bulk: frames(BULK.0, BULK.1),
@@ -76,6 +85,10 @@ impl Floors {
             &format!("{}/s; {}", table::number(rate), table::spread(&self.sync)),
         );
         floor(
+            &format!("floor: the same {BUSY_RATE} times a second in two files, both cores half busy"),
+            &table::spread(&self.busy),
+        );
+        floor(
             &format!("floor: store commits of {GROUP} records of {VALUE_BYTES} B"),
             &format!("{} records/s", table::number(self.grouped)),
         );
@@ -98,16 +111,42 @@ impl Floors {
     }
 }
 
-fn syncs(path: &Path) -> Latencies {
+/// One after the other, but no sooner than `every` after the one before was due.
+fn syncs(path: &Path, every: Duration) -> Latencies {
     let mut file = File::create(path).expect("a file");
     let mut all = Latencies::default();
     let start = Instant::now();
+    let mut due = start;
     while start.elapsed() < TIME {
-        let began = Instant::now();
+        due += every;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let began = if every.is_zero() { Instant::now() } else { due };
         file.write_all(&[7; APPEND_BYTES]).and_then(|()| file.sync_data()).expect("a disk");
         all.record(began.elapsed());
     }
     all
+}
+
+fn busy_syncs(directory: &Path) -> Latencies {
+    let start = Instant::now();
+    let work = || {
+        while start.elapsed() < TIME {
+            let turn = Instant::now();
+            while turn.elapsed() < BUSY_TURN {
+                std::hint::spin_loop();
+            }
+            std::thread::sleep(BUSY_TURN);
+        }
+    };
+    let sync = |name: &str| syncs(&directory.join(name), Duration::from_secs(1) / BUSY_RATE);
+    std::thread::scope(|scope| {
+        scope.spawn(work);
+        scope.spawn(work);
+        let other = scope.spawn(|| sync("busy-1"));
+        let mut all = sync("busy-2");
+        all.merge(&other.join().expect("it does not panic"));
+        all
+    })
 }
 
 /// Records a second, appended: what costs the store least.

@@ -66,10 +66,15 @@ fn report(name: &str, fleet: &Fleet, done: &Tally, bound: Duration, floors: &Flo
     let needed = floors.sync() * 4 + floors.round_trip() * 3 / 2;
     let ratio = pauses.at(0.5).as_secs_f64() / needed.as_secs_f64();
     let high = pauses.at(0.99);
+    let busy = floors.busy.at(0.99);
     table::line(
         &format!("{name}: pause of an entity"),
         &table::spread(&pauses),
-        &format!("{} for 4 syncs and 3 ways", table::time(needed)),
+        &format!(
+            "{} for 4 syncs and 3 ways; p99 {} of a sync beside other work",
+            table::time(needed),
+            table::time(busy),
+        ),
         &format!("p50 {ratio:.1}"),
         &table::verdict(&format!("p99 at most {}", table::time(bound)), high <= bound),
     );
