@@ -340,7 +340,8 @@ impl Agreement {
     /// True if somebody is named, and all who are can be members of this view.
     fn fits(&self, by: &Places) -> bool {
         let size = self.view.size();
-        !by.is_empty() && by.fits(if self.flaws.has(Flaw::CountsIncarnations) { 2 * size } else { size })
+        !by.is_empty()
+            && by.fits(if self.flaws.has(Flaw::CountsIncarnations) { 2 * size } else { size })
     }
 
     /// True if that rank can exist in this view.

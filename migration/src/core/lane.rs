@@ -7,6 +7,7 @@ use super::accounts::Load;
 use super::flight::Flight;
 use super::io::Step;
 use super::saga::Queued;
+use super::timers::Timer;
 use crate::limits::{LANE_SHARE, WINDOW_BYTES, WINDOW_ENTITIES, WINDOW_PARTS};
 use crate::{PartId, Reason};
 
@@ -26,6 +27,8 @@ pub(crate) struct Lane {
     busy: Load,
     /// All that was admitted and is not over.
     pub(crate) load: Load,
+    /// Parts whose last message found the peer's window full.
+    pub(crate) stalled: BTreeSet<PartId>,
 }
 
 impl Lane {
@@ -131,12 +134,24 @@ impl Core {
         self.out.remove(flight.load);
         let Some(lane) = self.lanes.get_mut(&flight.destination) else { return };
         lane.open.remove(&part);
+        lane.stalled.remove(&part);
         lane.load.remove(flight.load);
         if !flight.in_doubt {
             lane.parts -= 1;
             lane.busy.remove(flight.load);
         }
+        self.try_stalled(flight.destination, 1);
         self.tidy(flight.destination);
+    }
+
+    /// The peer's window may have room again: so many of those that found it full are sent at once.
+    /// One that is sent is followed by another, so all of them never try together.
+    pub(crate) fn try_stalled(&mut self, to: ProcessId, count: usize) {
+        let Some(lane) = self.lanes.get_mut(&to) else { return };
+        for _ in 0..count {
+            let Some(part) = lane.stalled.pop_first() else { return };
+            self.timers.set(Timer::Part(part), Some(self.now));
+        }
     }
 
     /// The acknowledgement of a decided part does not come in time: it makes room for others.

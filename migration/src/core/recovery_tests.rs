@@ -8,9 +8,7 @@ use lampyrid_wire::{
 };
 
 use crate::testkit::{LeftOpen, OpenSagas};
-use crate::{
-    Core, CoreConfig, Delivery, Effect, Image, Input, Limits, Membership, Message, Step,
-};
+use crate::{Core, CoreConfig, Delivery, Effect, Image, Input, Limits, Membership, Message, Step};
 
 const SOURCE: ProcessId = ProcessId::from_u128(1);
 const DESTINATION: ProcessId = ProcessId::from_u128(2);

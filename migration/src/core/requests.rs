@@ -118,9 +118,10 @@ impl Core {
         }
         let id = self.ids.saga();
         let mut named = BTreeSet::new();
-        let key = request.idempotency_key.as_ref().map(|key| {
-            Write::Key(key.clone(), Some(KeyRow { hash: hash_of(&request), saga: id }))
-        });
+        let key = request
+            .idempotency_key
+            .as_ref()
+            .map(|key| Write::Key(key.clone(), Some(KeyRow { hash: hash_of(&request), saga: id })));
         let entities = request.entities.iter().map(|entity| entity.id);
         let row = SagaRow {
             to: request.to,

@@ -18,13 +18,22 @@ fn phase_of(row: &PartRow) -> Phase {
 
 impl Core {
     /// What became of a message of this part. One that found the peer's window full is tried again
-    /// soon, and no limit of its phase runs meanwhile.
+    /// when that may have room, and no limit of its phase runs meanwhile.
     pub(crate) fn on_sent(&mut self, attempt: Attempt, delivery: Delivery) {
         let (part, now, limits) = (attempt.part, self.now, self.config.limits);
         let Some(flight) = self.flights.get_mut(&part) else { return };
         let Some(row) = self.image.parts.get(&part) else { return };
         let (to, phase) = (flight.destination, phase_of(row));
-        let mut at = now + WINDOW_RETRY;
+        let Some(lane) = self.lanes.get_mut(&to) else { return };
+        let mut at = now;
+        if delivery == Delivery::WindowFull {
+            lane.stalled.insert(part);
+            // The first finds out when there is room if no answer tells.
+            let is_first = lane.stalled.first() == Some(&part);
+            at += if is_first { WINDOW_RETRY } else { RESEND_MAX };
+        } else {
+            lane.stalled.remove(&part);
+        }
         let unsent = match delivery {
             Delivery::Sent | Delivery::WindowFull => None,
             Delivery::NoSession => Some(Reason::Unreachable),
@@ -55,16 +64,21 @@ impl Core {
             at = at.min(flight.over_at(limits.saga));
         }
         self.timers.set(Timer::Part(part), Some(at));
+        if delivery == Delivery::Sent {
+            self.try_stalled(to, 1);
+        }
     }
 
     /// The peer answered an attempt.
     pub(crate) fn answered(&mut self, attempt: Attempt) {
         let Some(flight) = self.flights.get(&attempt.part) else { return };
+        let to = flight.destination;
         let Some(row) = self.image.parts.get(&attempt.part) else { return };
         if let Some(left) = flight.left_at(attempt.number) {
             let took = self.now - left;
-            self.peers.answered(flight.destination, phase_of(row), took, self.now);
+            self.peers.answered(to, phase_of(row), took, self.now);
         }
+        self.try_stalled(to, 1);
     }
 
     /// A session came up: what found none goes out now, not after its backoff, and the limit of its

@@ -78,7 +78,8 @@ impl Writer {
 fn write(journal: &mut dyn Journal, queue: &Receiver<(u64, Vec<Record>)>, report: &Report) {
     let mut due = None;
     while let Some((mut last, first)) = next(journal, queue, report) {
-        if let Some(wait) = due.and_then(|due: Instant| due.checked_duration_since(Instant::now())) {
+        if let Some(wait) = due.and_then(|due: Instant| due.checked_duration_since(Instant::now()))
+        {
             std::thread::sleep(wait);
         }
         let began = Instant::now();

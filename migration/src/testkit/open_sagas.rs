@@ -60,10 +60,7 @@ impl OpenSagas {
         let stage = StageId::from_u128(number);
         let state = Bytes::from(vec![7; self.state_bytes]);
         let copy = Snapshot { id, epoch: OwnershipEpoch(1), state };
-        [
-            self.at_source(part, stage, &copy, left),
-            self.at_destination(part, stage, copy, left),
-        ]
+        [self.at_source(part, stage, &copy, left), self.at_destination(part, stage, copy, left)]
     }
 
     fn at_source(&self, part: PartId, stage: StageId, copy: &Snapshot, left: LeftOpen) -> Record {
@@ -79,16 +76,8 @@ impl OpenSagas {
             destination: self.destination,
             destination_incarnation: Incarnation(1),
             source_incarnation: Incarnation(1),
-            view: Term {
-                cluster: ClusterId::from_u128(1),
-                epoch: Epoch(1),
-                view: ViewId([1; 32]),
-            },
-            entities: vec![PartEntity {
-                id: copy.id,
-                bubble: self.here,
-                epoch: OwnershipEpoch(0),
-            }],
+            view: Term { cluster: ClusterId::from_u128(1), epoch: Epoch(1), view: ViewId([1; 32]) },
+            entities: vec![PartEntity { id: copy.id, bubble: self.here, epoch: OwnershipEpoch(0) }],
             refused: Vec::new(),
             phase: match left.is_decided() {
                 true => PartPhase::Committed { stage, snapshots: vec![copy.clone()] },
@@ -127,10 +116,7 @@ impl OpenSagas {
             LeftOpen::Activate => {
                 let row = ActivationRow { stage, entities: vec![(id, epoch)] };
                 let entity = EntityRow { bubble: to, epoch, state: Some(copy.state) };
-                vec![
-                    Write::Activation(part, Some(Arc::new(row))),
-                    Write::Entity(id, Some(entity)),
-                ]
+                vec![Write::Activation(part, Some(Arc::new(row))), Write::Entity(id, Some(entity))]
             }
         };
         let activated = left == LeftOpen::Activate;

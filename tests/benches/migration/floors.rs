@@ -85,7 +85,9 @@ impl Floors {
             &format!("{}/s; {}", table::number(rate), table::spread(&self.sync)),
         );
         floor(
-            &format!("floor: the same {BUSY_RATE} times a second in two files, both cores half busy"),
+            &format!(
+                "floor: the same {BUSY_RATE} times a second in two files, both cores half busy"
+            ),
             &table::spread(&self.busy),
         );
         floor(
