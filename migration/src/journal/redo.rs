@@ -111,7 +111,7 @@ impl Redo {
         let ours = |(_, sector): &(usize, &[u8])| claims(sector).is_some_and(|of| Some(of) >= last);
         let mut concerned = sectors.filter(ours).map(|(at, _)| at);
         let Some(first) = concerned.next() else { return Ok(()) };
-        let end = concerned.last().unwrap_or(first) + 1;
+        let end = concerned.next_back().unwrap_or(first) + 1;
         let mut bytes = bytes[first * SECTOR..end * SECTOR].to_vec();
         if let Some(torn) = bytes.get_mut(self.sector.saturating_sub(first) * SECTOR..) {
             torn.fill(0);
