@@ -491,8 +491,11 @@ async fn pair(directory: &std::path::Path) -> (ManualClock, Node, Node) {
 async fn a_life_that_ends_at_a_fault_point() {
     let Ok(directory) = std::env::var("LAMPYRID_FAULT_DIRECTORY") else { return };
     let directory = std::path::PathBuf::from(directory);
+    // Whole or not at all: the journal's thread may end this process meanwhile.
     let acknowledge = |id: EntityId, state: &str| {
-        std::fs::write(directory.join("acknowledged"), format!("{id} {state}")).unwrap();
+        let (new, known) = (directory.join("new"), directory.join("acknowledged"));
+        std::fs::write(&new, format!("{id} {state}")).unwrap();
+        std::fs::rename(new, known).unwrap();
     };
     let (clock, one, two) = pair(&directory).await;
     let (id, gone) = (one.create(10, "a").await, one.create(10, "x").await);
