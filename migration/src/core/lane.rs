@@ -140,16 +140,15 @@ impl Core {
             lane.parts -= 1;
             lane.busy.remove(flight.load);
         }
-        self.try_stalled(flight.destination, 1);
+        self.try_stalled(flight.destination);
         self.tidy(flight.destination);
     }
 
-    /// The peer's window may have room again: so many of those that found it full are sent at once.
+    /// The peer's window may have room again: the first of those that found it full is sent at once.
     /// One that is sent is followed by another, so all of them never try together.
-    pub(crate) fn try_stalled(&mut self, to: ProcessId, count: usize) {
-        let Some(lane) = self.lanes.get_mut(&to) else { return };
-        for _ in 0..count {
-            let Some(part) = lane.stalled.pop_first() else { return };
+    pub(crate) fn try_stalled(&mut self, to: ProcessId) {
+        let stalled = self.lanes.get_mut(&to).and_then(|lane| lane.stalled.pop_first());
+        if let Some(part) = stalled {
             self.timers.set(Timer::Part(part), Some(self.now));
         }
     }

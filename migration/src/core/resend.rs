@@ -65,7 +65,7 @@ impl Core {
         }
         self.timers.set(Timer::Part(part), Some(at));
         if delivery == Delivery::Sent {
-            self.try_stalled(to, 1);
+            self.try_stalled(to);
         }
     }
 
@@ -78,7 +78,7 @@ impl Core {
             let took = self.now - left;
             self.peers.answered(to, phase_of(row), took, self.now);
         }
-        self.try_stalled(to, 1);
+        self.try_stalled(to);
     }
 
     /// A session came up: what found none goes out now, not after its backoff, and the limit of its

@@ -37,6 +37,11 @@ pub(crate) struct RawWrite {
 }
 
 impl RawWrite {
+    /// What it weighs, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Vec::len)
+    }
+
     /// By table and key.
     pub(crate) fn into_row(self) -> ((usize, Vec<u8>), Option<Vec<u8>>) {
         ((self.table, self.key), self.value)

@@ -7,6 +7,7 @@ mod database;
 #[cfg(any(test, feature = "testkit"))]
 pub mod fuzz;
 mod index;
+mod locks;
 mod log;
 mod memory;
 mod open;

@@ -10,7 +10,7 @@ use redb::{Builder, DatabaseError, StorageBackend};
 use super::JournalError;
 use super::database::{Contents, read_all};
 use super::overlay::Overlay;
-use super::redo::{Redo, RedoArea, SECTOR};
+use super::redo::{Redo, RedoArea};
 use super::store_file::{Behind, FRONT_BYTES, StoreFile, has_magic};
 
 /// Memory the store may use as its cache.
@@ -136,7 +136,7 @@ fn read(path: &Path, pages: bool) -> Result<(), OpenError> {
     let io = |source| OpenError::Io { path: path.to_owned(), source };
     let damage = |why: &str| OpenError::Damaged { path: path.to_owned(), why: why.to_owned() };
     let file = file(path, false)?;
-    let area = RedoArea { file: file.clone(), range: SECTOR as u64..FRONT_BYTES };
+    let area = RedoArea::in_front(file.clone(), FRONT_BYTES);
     let overlay = Overlay::new(Behind { file: file.clone(), front: FRONT_BYTES }).map_err(io)?;
     if file.len().map_err(io)? == 0 {
         return Err(damage("the file is empty"));

@@ -24,7 +24,7 @@ use super::{JournalError, io_error};
 use crate::Image;
 
 /// The least that disks write whole.
-pub(crate) const SECTOR: usize = 512;
+const SECTOR: usize = 512;
 
 const CLAIM: usize = 16;
 const CLAIM_AGAIN: usize = 12;
@@ -37,11 +37,16 @@ const LARGE: usize = 4;
 /// Where the redo log is in a file.
 #[derive(Clone, Debug)]
 pub(crate) struct RedoArea {
-    pub(crate) file: Arc<dyn StorageBackend>,
-    pub(crate) range: Range<u64>,
+    file: Arc<dyn StorageBackend>,
+    range: Range<u64>,
 }
 
 impl RedoArea {
+    /// All but the first sector of what comes before the database in a file.
+    pub(crate) fn in_front(file: Arc<dyn StorageBackend>, front: u64) -> Self {
+        Self { file, range: SECTOR as u64..front }
+    }
+
     fn sectors(&self) -> usize {
         usize::try_from((self.range.end - self.range.start) / SECTOR as u64).unwrap_or(0)
     }
@@ -175,9 +180,14 @@ impl Redo {
         &mut self,
         writes: Vec<RawWrite>,
     ) -> Result<Option<Vec<RawWrite>>, JournalError> {
+        let all = self.area.sectors();
+        let least: usize = writes.iter().map(RawWrite::bytes).sum();
+        if least / PAYLOAD * LARGE > all {
+            // Not worth encoding, to be thrown away.
+            return Ok(Some(writes));
+        }
         let frame = self.encode(&writes)?;
         let sectors = frame.len().div_ceil(PAYLOAD);
-        let all = self.area.sectors();
         if sectors * LARGE > all || self.sector + sectors > all {
             return Ok(Some(writes));
         }
@@ -297,7 +307,7 @@ mod tests {
     fn area() -> RedoArea {
         let file = InMemoryBackend::new();
         file.set_len(64 * 1024).unwrap();
-        RedoArea { file: Arc::new(file), range: 512..64 * 1024 }
+        RedoArea::in_front(Arc::new(file), 64 * 1024)
     }
 
     fn set(area: &RedoArea, bytes: &[u8]) {
@@ -316,13 +326,19 @@ mod tests {
         Ok((redo, image.bubbles.len()))
     }
 
-    #[test]
-    fn what_was_appended_is_read_until_the_store_has_taken_it() {
+    /// An area with frames of so many writes each.
+    fn filled(counts: [u128; 3]) -> (RedoArea, Redo) {
         let area = area();
         let (mut redo, _) = read(&area).unwrap();
-        for (frame, count) in [(1, 1), (2, 40), (3, 3)] {
+        for (frame, count) in (1..).zip(counts) {
             assert!(redo.append(writes(frame, count)).unwrap().is_none());
         }
+        (area, redo)
+    }
+
+    #[test]
+    fn what_was_appended_is_read_until_the_store_has_taken_it() {
+        let (area, _) = filled([1, 40, 3]);
         let (mut again, found) = read(&area).unwrap();
         assert_eq!((found, again.pending.len(), again.frame), (44, 44, 3));
         assert!(again.append(writes(4, 1)).unwrap().is_none());
@@ -382,11 +398,7 @@ mod tests {
 
     #[test]
     fn no_changed_byte_of_what_was_acknowledged_passes_for_a_crash() {
-        let area = area();
-        let (mut redo, _) = read(&area).unwrap();
-        for (frame, count) in [(1, 5), (2, 20), (3, 9)] {
-            assert!(redo.append(writes(frame, count)).unwrap().is_none());
-        }
+        let (area, redo) = filled([5, 20, 9]);
         let whole = area.read().unwrap();
         for at in 0..redo.sector * SECTOR {
             let mut changed = whole.clone();

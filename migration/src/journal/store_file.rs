@@ -1,10 +1,11 @@
 use std::io;
-use std::ops::{Bound, Deref};
+use std::ops::Deref;
 use std::sync::Arc;
 
-use redb::{BackendError, StorageBackend};
+use redb::StorageBackend;
 
-use super::redo::{RedoArea, SECTOR};
+use super::locks::locks_of_file;
+use super::redo::RedoArea;
 
 /// What a store begins with; the last byte is the version of the layout.
 const MAGIC: &[u8; 16] = b"lampyrid store\n\x01";
@@ -46,7 +47,7 @@ impl StoreFile {
             file.write(0, MAGIC).map_err(io)?;
         }
         let database = Behind { file: Arc::clone(&file), front };
-        let redo = RedoArea { file, range: SECTOR as u64..front };
+        let redo = RedoArea::in_front(file, front);
         let database = builder.create_with_backend(database)?;
         Ok(Self { database, redo: Some(redo) })
     }
@@ -115,35 +116,5 @@ impl StorageBackend for Behind {
         self.file.write(self.at(offset)?, data)
     }
 
-    fn close(&self) -> Result<(), io::Error> {
-        self.file.close()
-    }
-
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(
-        &self,
-        start: Bound<u64>,
-        end: Bound<u64>,
-    ) -> Result<bool, BackendError> {
-        self.file.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.query_lock_range(start, end)
-    }
+    locks_of_file!();
 }

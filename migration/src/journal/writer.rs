@@ -110,21 +110,18 @@ fn next(
     queue: &Receiver<(u64, Vec<Record>)>,
     report: &Report,
 ) -> Option<(u64, Vec<Record>)> {
-    let (settled, next) = match queue.recv_timeout(SETTLE_AFTER) {
+    match queue.recv_timeout(SETTLE_AFTER) {
         Ok(next) => return Some(next),
-        Err(RecvTimeoutError::Timeout) => (journal.settle(), Some(queue)),
-        // Nobody is left to be told, and all of it is durable anyway.
-        Err(RecvTimeoutError::Disconnected) => (journal.settle().or(Ok(())), None),
-    };
-    match settled {
-        Ok(()) => next?.recv().ok().or_else(|| {
-            // The end.
+        Err(RecvTimeoutError::Timeout) => {}
+        Err(RecvTimeoutError::Disconnected) => {
+            // Nobody is left to be told of an error, and all of it is durable anyway.
             let _ = journal.settle();
-            None
-        }),
-        Err(error) => {
-            report(Err(error));
-            None
+            return None;
         }
     }
+    if let Err(error) = journal.settle() {
+        report(Err(error));
+        return None;
+    }
+    queue.recv().ok()
 }

@@ -44,6 +44,13 @@ struct Opened {
     wants_room: bool,
 }
 
+impl Opened {
+    /// True if no write to this database has failed.
+    fn holds(&self, database: &Arc<StoreFile>) -> bool {
+        self.database.as_ref().is_some_and(|current| Arc::ptr_eq(current, database))
+    }
+}
+
 impl Store {
     /// Opens the store at `path`, or makes it. Blocks for as long as it takes to verify it.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
@@ -102,15 +109,10 @@ impl Store {
     /// A write to this database failed: the next user opens another.
     pub(crate) fn failed(&self, database: &Arc<StoreFile>) {
         let mut opened = self.opened();
-        if opened.database.as_ref().is_some_and(|current| Arc::ptr_eq(current, database)) {
+        if opened.holds(database) {
             opened.failed = Arc::downgrade(database);
             opened.database = None;
         }
-    }
-
-    /// True if no write to this database has failed.
-    fn is_current(&self, database: &Arc<StoreFile>) -> bool {
-        self.opened().database.as_ref().is_some_and(|current| Arc::ptr_eq(current, database))
     }
 
     /// The journal in it.
@@ -202,7 +204,7 @@ impl Journal for StoreJournal {
     }
 
     fn commit(&mut self, transactions: &[Vec<Record>]) -> Result<(), JournalError> {
-        if !self.store.is_current(&self.database) {
+        if !self.store.opened().holds(&self.database) {
             // It failed for another of its users, who waits to open it again.
             return Err(JournalError::Store("an earlier write to the store failed".to_owned()));
         }
