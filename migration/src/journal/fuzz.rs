@@ -1,10 +1,15 @@
 //! What fuzzers feed with bytes, and a test with what they found. Each must return, whatever the
 //! bytes are, and take no more memory than they are worth.
 
+use std::sync::Arc;
+
 use lampyrid_wire::{Envelope, decode, encode};
+use redb::StorageBackend;
+use redb::backends::InMemoryBackend;
 
 use super::codec::{decode_row, seal};
 use super::log::{log_row, read_row};
+use super::redo::{self, Redo, RedoArea};
 use crate::{Image, Message};
 
 /// A row of the log as it is, and again as if its checksums were right: all that a checksum keeps
@@ -25,6 +30,43 @@ fn read(row: &[u8]) {
             let _ = decode_row(&mut image, write.table, write.key, Some(&value));
         }
     }
+}
+
+/// The token of the redo logs here.
+const TOKEN: u64 = 0x1234_5678_9abc_def0;
+
+/// The sectors of a redo log, as they are; and again as if all claims and checksums were right:
+/// the first byte of each piece tells which frame it is of, the next two which of its sectors.
+///
+/// # Panics
+/// If what was read is not read again after the rest was tidied up.
+pub fn redo_log(bytes: &[u8]) {
+    read_log(bytes);
+    let mut frame = 0;
+    let pieces = bytes.chunks(redo::PAYLOAD).enumerate();
+    let sealed: Vec<u8> = pieces
+        .flat_map(|(at, piece)| {
+            let byte = |index: usize| piece.get(index).copied().map_or(0, usize::from);
+            frame += u32::from(byte(0) % 2 == 1);
+            let place = (byte(1) % 8, byte(2) % 8);
+            redo::seal(TOKEN, frame, at, place, piece.get(3..).unwrap_or_default())
+        })
+        .collect();
+    read_log(&sealed);
+}
+
+fn read_log(bytes: &[u8]) {
+    let front = (redo::SECTOR + bytes.len()) as u64;
+    let file = InMemoryBackend::new();
+    let filled = file.set_len(front).and_then(|()| file.write(redo::SECTOR as u64, bytes));
+    assert!(filled.is_ok(), "memory takes all");
+    let area = RedoArea::in_front(Arc::new(file), front);
+    let read = || Redo::read(area.clone(), TOKEN, &mut Image::default());
+    // An error is what most bytes are worth.
+    let Ok(mut first) = read() else { return };
+    assert!(first.settle_tail().is_ok(), "memory takes all");
+    let again = read().map(|mut again| again.take_pending());
+    assert_eq!(again, Ok(first.take_pending()), "what is read once is read again");
 }
 
 /// A frame from another process: an envelope around a migration message.
@@ -76,6 +118,13 @@ mod tests {
 
     type Feed = fn(&[u8]);
 
+    const TARGETS: [(&str, Feed); 4] = [
+        ("journal_row", journal_row),
+        ("redo_log", redo_log),
+        ("frame", frame),
+        ("message", message),
+    ];
+
     fn replay(target: &str, feed: Feed) {
         let files = std::fs::read_dir(corpus(target)).unwrap();
         let count = files.map(|file| feed(&std::fs::read(file.unwrap().path()).unwrap())).count();
@@ -84,9 +133,7 @@ mod tests {
 
     #[test]
     fn what_fuzzers_found_is_survived() {
-        replay("journal_row", journal_row);
-        replay("frame", frame);
-        replay("message", message);
+        TARGETS.iter().for_each(|(target, feed)| replay(target, *feed));
     }
 
     /// A fuzzer's dull cousin, for the toolchain at hand: seeds with some bytes changed, cut or
@@ -94,9 +141,7 @@ mod tests {
     #[test]
     fn what_is_near_a_seed_is_survived() {
         let mut random = Random::new(1);
-        let targets: [(&str, Feed); 3] =
-            [("journal_row", journal_row), ("frame", frame), ("message", message)];
-        for (target, feed) in targets {
+        for (target, feed) in TARGETS {
             let files = std::fs::read_dir(corpus(target)).unwrap();
             let mut seeds: Vec<_> = files.map(|file| file.unwrap().path()).collect();
             seeds.sort();
@@ -162,5 +207,27 @@ mod tests {
                 put("journal_row", name, &row);
             }
         }
+
+        let file = Arc::new(InMemoryBackend::new());
+        let front = 9 * redo::SECTOR;
+        file.set_len(front as u64).unwrap();
+        let area = RedoArea::in_front(file.clone(), front as u64);
+        let mut log = Redo::read(area, TOKEN, &mut Image::default()).unwrap();
+        for writes in [&writes[..1], &writes[1..]] {
+            let writes = writes.iter().map(|(_, write)| encode_write(write).unwrap()).collect();
+            assert!(log.append(writes).unwrap().is_none());
+        }
+        let mut frames = vec![0; 3 * redo::SECTOR];
+        file.read(redo::SECTOR as u64, &mut frames).unwrap();
+        put("redo_log", "frames", &frames);
+        let pieces = frames.chunks(redo::SECTOR).flat_map(|sector| {
+            // A frame begins with the first of its sectors.
+            let begins = u8::from(sector[11] > 0 && sector[13] == 0);
+            let place = [begins, sector[13], sector[15]];
+            [&place, &sector[16..16 + redo::PAYLOAD - 3]].concat()
+        });
+        put("redo_log", "pieces", &pieces.collect::<Vec<u8>>());
+        frames[2 * redo::SECTOR..].fill(0);
+        put("redo_log", "torn", &frames);
     }
 }

@@ -24,11 +24,11 @@ use super::{JournalError, io_error};
 use crate::Image;
 
 /// The least that disks write whole.
-const SECTOR: usize = 512;
+pub(crate) const SECTOR: usize = 512;
 
 const CLAIM: usize = 16;
 const CLAIM_AGAIN: usize = 12;
-const PAYLOAD: usize = SECTOR - CLAIM - 4 - CLAIM_AGAIN;
+pub(crate) const PAYLOAD: usize = SECTOR - CLAIM - 4 - CLAIM_AGAIN;
 
 /// A frame that takes more than one in so many sectors goes to the store at once: writing it twice
 /// would cost more than it spares.
@@ -193,7 +193,8 @@ impl Redo {
         }
         let mut bytes = Vec::with_capacity(sectors * SECTOR);
         for (index, payload) in frame.chunks(PAYLOAD).enumerate() {
-            bytes.extend_from_slice(&self.seal(payload, index, sectors));
+            let at = self.sector + index;
+            bytes.extend_from_slice(&seal(self.token, self.frame, at, (index, sectors), payload));
         }
         self.area.write(self.sector, &bytes)?;
         self.sector += sectors;
@@ -217,20 +218,6 @@ impl Redo {
             .map_err(|_| JournalError::Encode("a commit is too long".to_owned()))?;
         frame[..4].copy_from_slice(&length.to_be_bytes());
         Ok(frame)
-    }
-
-    fn seal(&self, payload: &[u8], index: usize, count: usize) -> [u8; SECTOR] {
-        let mut sector = [0; SECTOR];
-        sector[..8].copy_from_slice(&self.token.to_be_bytes());
-        sector[8..12].copy_from_slice(&self.frame.to_be_bytes());
-        sector[12..14].copy_from_slice(&(index as u16).to_be_bytes());
-        sector[14..16].copy_from_slice(&(count as u16).to_be_bytes());
-        sector[CLAIM..CLAIM + payload.len()].copy_from_slice(payload);
-        let sum = checksum(self.sector + index, &sector);
-        sector[CLAIM + PAYLOAD..][..4].copy_from_slice(&sum.to_be_bytes());
-        let (head, tail) = sector.split_at_mut(SECTOR - CLAIM_AGAIN);
-        tail.copy_from_slice(&head[..CLAIM_AGAIN]);
-        sector
     }
 
     /// True if the store has everything.
@@ -263,6 +250,27 @@ fn rows(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = rest.get(4 + length..).unwrap_or_default();
         Some(row)
     })
+}
+
+/// A sector at its place: which of its frame it is, and of how many.
+pub(crate) fn seal(
+    token: u64,
+    frame: u32,
+    at: usize,
+    (index, count): (usize, usize),
+    payload: &[u8],
+) -> [u8; SECTOR] {
+    let mut sector = [0; SECTOR];
+    sector[..8].copy_from_slice(&token.to_be_bytes());
+    sector[8..12].copy_from_slice(&frame.to_be_bytes());
+    sector[12..14].copy_from_slice(&(index as u16).to_be_bytes());
+    sector[14..16].copy_from_slice(&(count as u16).to_be_bytes());
+    sector[CLAIM..CLAIM + payload.len()].copy_from_slice(payload);
+    let sum = checksum(at, &sector);
+    sector[CLAIM + PAYLOAD..][..4].copy_from_slice(&sum.to_be_bytes());
+    let (head, tail) = sector.split_at_mut(SECTOR - CLAIM_AGAIN);
+    tail.copy_from_slice(&head[..CLAIM_AGAIN]);
+    sector
 }
 
 /// The frame that a sector claims to be of, at either end.

@@ -96,7 +96,7 @@ pub(super) async fn start(config: NodeConfig, host: Host) -> Result<Node, StartE
     let arguments = parts.migration(&storage, host, links.clone());
     let tree =
         Tree::start(&parts.clock, &parts.end, counters, parts.claims.clone(), arguments).await?;
-    let bubbles = match first_bubbles(&parts, &storage, &config.bubbles).await {
+    let bubbles = match first_bubbles(&parts, &storage, &tree, &config.bubbles).await {
         Ok(bubbles) => bubbles,
         Err(error) => {
             tree.ended().await;
@@ -205,26 +205,54 @@ async fn resolve(
 async fn first_bubbles(
     parts: &Parts,
     storage: &Storage,
+    tree: &Tree,
     wanted: &Bubbles,
 ) -> Result<Vec<BubbleId>, StartError> {
     let journal = |reason: Reason| StartError::Journal(reason.to_string());
     let migration = parts.handle(Arc::new(Nobody));
-    let hosted = migration.hosted_bubbles().await.map_err(journal)?;
+    let runs = || tree.migration_runs();
+    let hosted = patiently(runs, || migration.hosted_bubbles()).await.map_err(journal)?;
     let known = storage.clone();
     if blocking(move || Ok(known.has_bubbles()?)).await? {
         return Ok(hosted);
     }
-    let missing: Vec<Option<BubbleId>> = match wanted {
+    let missing = match wanted {
         // A start cut off half-way has made some already.
-        Bubbles::Count(count) => vec![None; count.saturating_sub(hosted.len())],
-        Bubbles::Fixed(ids) => ids.iter().copied().map(Some).collect(),
+        Bubbles::Count(count) => {
+            let missing = count.saturating_sub(hosted.len());
+            std::iter::repeat_with(BubbleId::random).take(missing).collect()
+        }
+        Bubbles::Fixed(ids) => ids.clone(),
     };
     for id in missing {
-        migration.create_bubble(id).await.map_err(journal)?;
+        // Under its own id, so that asking twice makes one.
+        patiently(runs, || migration.create_bubble(Some(id))).await.map_err(journal)?;
     }
     let done = storage.clone();
     blocking(move || Ok(done.set_has_bubbles()?)).await?;
-    migration.hosted_bubbles().await.map_err(journal)
+    patiently(runs, || migration.hosted_bubbles()).await.map_err(journal)
+}
+
+/// How often the journal is asked at a start before it counts as failed. Each time has the limit of
+/// a caller; a slow disk may need longer than that for what recovery writes.
+const START_TRIES: usize = 30;
+
+/// Asks again while no answer comes and the actor runs: what is asked at a start has no effect if
+/// it is asked twice.
+async fn patiently<T>(
+    runs: impl Fn() -> bool,
+    ask: impl AsyncFn() -> Result<T, Reason>,
+) -> Result<T, Reason> {
+    let mut tries = START_TRIES;
+    loop {
+        tries -= 1;
+        match ask().await {
+            Err(Reason::JournalFailed) if tries > 0 && runs() => {
+                tracing::warn!(tries, "the journal does not answer yet: is the disk slow?");
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// The registry as migration asks it.
@@ -249,5 +277,31 @@ struct Nobody;
 impl Directory for Nobody {
     fn host_of(&self, _: BubbleId) -> Option<ProcessId> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    async fn asked(answers_at: usize, runs: bool) -> (Result<(), Reason>, usize) {
+        let asked = Cell::new(0);
+        let answer = patiently(
+            || runs,
+            async || {
+                asked.set(asked.get() + 1);
+                (asked.get() >= answers_at).then_some(()).ok_or(Reason::JournalFailed)
+            },
+        );
+        (answer.await, asked.get())
+    }
+
+    #[tokio::test]
+    async fn a_start_waits_for_a_slow_journal_but_not_for_one_that_is_gone_or_for_ever() {
+        assert_eq!(asked(5, true).await, (Ok(()), 5));
+        assert_eq!(asked(5, false).await, (Err(Reason::JournalFailed), 1));
+        assert_eq!(asked(usize::MAX, true).await, (Err(Reason::JournalFailed), START_TRIES));
     }
 }
