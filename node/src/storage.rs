@@ -3,6 +3,7 @@
 
 mod acceptor;
 mod directory;
+mod room;
 mod store;
 
 pub use directory::StorageError;

@@ -13,6 +13,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_lampyrid-under-test");
 
 /// Small enough to be filled soon, large enough for an empty store.
 const SMALL: &str = "size=6m";
+/// Half a MiB more.
+const ROOMIER: &str = "remount,size=6656k";
 const LARGE: &str = "remount,size=64m";
 
 /// What one state weighs.
@@ -28,8 +30,8 @@ impl Tiny {
         mount(SMALL, at).then(|| Self(at.to_owned()))
     }
 
-    fn enlarge(&self) {
-        assert!(mount(LARGE, &self.0), "what was mounted can be enlarged");
+    fn enlarge(&self, to: &str) {
+        assert!(mount(to, &self.0), "what was mounted can be enlarged");
     }
 }
 
@@ -89,8 +91,17 @@ fn a_full_disk_refuses_and_with_room_again_everything_goes_on() {
     assert!(!admin.is_ready(), "there is still no room");
     assert_eq!(admin.view().expect("it answers")["status"], "active");
 
-    tiny.enlarge();
+    // A little room is enough for a little.
+    tiny.enlarge(ROOMIER);
     eventually("it is ready again", || admin.is_ready().then_some(()));
+    let little = admin.post("/v1/entities", &json!({ "bubble": here, "state": 1 }));
+    let little = little.expect("it answers");
+    assert_eq!(little.status, 201, "{:?}", little.body);
+    let id = little.body["id"].as_str().expect("an id").to_owned();
+    assert!(admin.delete(&format!("/v1/entities/{id}")).is_some());
+
+    tiny.enlarge(LARGE);
+    eventually("it is ready", || admin.is_ready().then_some(()));
     for (id, state) in &acknowledged {
         let answer = admin.get(&format!("/v1/entities/{id}")).expect("it answers");
         assert_eq!(answer.body["state"].as_str(), Some(state.as_str()), "of {id}");

@@ -9,17 +9,15 @@ use lampyrid_migration::{
     StoreFile, open_database,
 };
 
+use super::room::Room;
+
 /// How long those who still use a store that failed have to let go of it.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 
 /// How often is looked whether they have.
 const RELEASE_PAUSE: Duration = Duration::from_millis(1);
 
-/// Room that must be there before a journal that found none is opened again: as much as the largest
-/// state of an entity takes.
-const ROOM_BYTES: usize = 1024 * 1024;
-
-/// The name of the file that tries for it.
+/// The name of the file that tries for room.
 const ROOM_FILE: &str = "lampyrid.room";
 
 /// The store of a data directory. After a failed write nobody knows what it left, and redb refuses
@@ -40,8 +38,8 @@ struct Opened {
     database: Option<Arc<StoreFile>>,
     /// The one that failed; some may still hold it.
     failed: Weak<StoreFile>,
-    /// The journal found no room.
-    wants_room: bool,
+    /// What the journal wants, if it found too little.
+    room: Room,
 }
 
 impl Opened {
@@ -55,7 +53,7 @@ impl Store {
     /// Opens the store at `path`, or makes it. Blocks for as long as it takes to verify it.
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let database = Some(open_database(path)?);
-        let opened = Mutex::new(Opened { database, failed: Weak::new(), wants_room: false });
+        let opened = Mutex::new(Opened { database, failed: Weak::new(), room: Room::new() });
         Ok(Self(Arc::new(Shared { path: path.to_owned(), opened })))
     }
 
@@ -63,7 +61,7 @@ impl Store {
     #[cfg(test)]
     pub(crate) fn of(database: redb::Database) -> Self {
         let database = Some(Arc::new(StoreFile::from(database)));
-        let opened = Mutex::new(Opened { database, failed: Weak::new(), wants_room: false });
+        let opened = Mutex::new(Opened { database, failed: Weak::new(), room: Room::new() });
         Self(Arc::new(Shared { path: PathBuf::new(), opened }))
     }
 
@@ -120,28 +118,33 @@ impl Store {
         let store = self.clone();
         JournalSource::new(move || {
             store.look_for_room()?;
-            let database = store.database().map_err(|error| opening(&error))?;
+            let database = store.database().map_err(|error| {
+                let error = opening(&error);
+                if matches!(error, JournalError::Full(_)) {
+                    store.opened().room.lacked();
+                }
+                error
+            })?;
             let journal = JournalDatabase::new(Arc::clone(&database));
-            Ok(Box::new(StoreJournal { store: store.clone(), journal, database }))
+            let store = store.clone();
+            Ok(Box::new(StoreJournal { store, journal, database, committed: false }))
         })
     }
 
     /// If the journal found no room, is there some now? A journal that is opened too early fails
     /// again at once, and is not ready in between.
     fn look_for_room(&self) -> Result<(), JournalError> {
-        if !self.opened().wants_room {
-            return Ok(());
-        }
+        let Some(wanted) = self.opened().room.wanted() else { return Ok(()) };
         let place = self.path().with_file_name(ROOM_FILE);
         let tried = File::create(&place).and_then(|mut file| {
-            file.write_all(&vec![0xa5; ROOM_BYTES])?;
+            file.write_all(&vec![0xa5; wanted])?;
             file.sync_all()
         });
         let removed = std::fs::remove_file(&place);
         let full = |error: std::io::Error| JournalError::Full(error.to_string());
         tried.map_err(full)?;
         removed.map_err(full)?;
-        self.opened().wants_room = false;
+        self.opened().room.found();
         Ok(())
     }
 }
@@ -156,7 +159,9 @@ fn open_again(path: &Path) -> Result<Arc<StoreFile>, OpenError> {
 
 fn opening(error: &OpenError) -> JournalError {
     match error {
-        OpenError::Io { source, .. } if source.kind() == ErrorKind::StorageFull => {
+        OpenError::Io { source, .. }
+            if matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+        {
             JournalError::Full(error.to_string())
         }
         _ => JournalError::Store(error.to_string()),
@@ -180,6 +185,8 @@ struct StoreJournal {
     store: Store,
     journal: JournalDatabase,
     database: Arc<StoreFile>,
+    /// Since it was opened.
+    committed: bool,
 }
 
 impl StoreJournal {
@@ -188,7 +195,7 @@ impl StoreJournal {
             Ok(_) | Err(JournalError::Encode(_) | JournalError::Stopped) => {}
             Err(error) => {
                 if matches!(error, JournalError::Full(_)) {
-                    self.store.opened().wants_room = true;
+                    self.store.opened().room.lacked();
                 }
                 self.store.failed(&self.database);
             }
@@ -209,11 +216,16 @@ impl Journal for StoreJournal {
             return Err(JournalError::Store("an earlier write to the store failed".to_owned()));
         }
         let done = self.journal.commit(transactions);
+        self.committed |= done.is_ok();
         self.noting(done)
     }
 
     fn settle(&mut self) -> Result<(), JournalError> {
         let done = self.journal.settle();
+        if done.is_ok() && self.committed {
+            // Only now: small commits go to a log that has had its room from the beginning.
+            self.store.opened().room.proved();
+        }
         self.noting(done)
     }
 }
