@@ -8,7 +8,7 @@ use lampyrid_migration::{DrainReport, DrainState};
 use serde::Serialize;
 
 use super::bubbles::MoveAnswer;
-use super::extract::Json;
+use super::extract::JsonOrNothing;
 use super::problem::Problem;
 use super::requests::{Drain, wait};
 use super::routes::{App, json};
@@ -40,7 +40,7 @@ impl From<DrainReport> for DrainAnswer {
 
 pub(crate) async fn start(
     State(app): State<Arc<App>>,
-    Json(request): Json<Drain>,
+    JsonOrNothing(request): JsonOrNothing<Drain>,
 ) -> Result<Response, Problem> {
     let wait = wait(request.wait_ms)?;
     let accepted = app.backend.drain().await?;

@@ -21,10 +21,26 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let body = tokio::time::timeout(BODY_TIMEOUT, read(request, app)).await;
-        let bytes = body.map_err(|_| too_slow())??;
-        parse(&bytes).map(Self)
+        parse(&body(request, app).await?).map(Self)
     }
+}
+
+/// The same where every field may be left out: no body at all says what `{}` does.
+pub(crate) struct JsonOrNothing<T>(pub(crate) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<App>> for JsonOrNothing<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let bytes = body(request, app).await?;
+        parse(if bytes.trim_ascii().is_empty() { b"{}" } else { &bytes }).map(Self)
+    }
+}
+
+/// Reads a body within a bounded time.
+async fn body(request: Request, app: &App) -> Result<Bytes, Problem> {
+    let body = tokio::time::timeout(BODY_TIMEOUT, read(request, app)).await;
+    body.map_err(|_| too_slow())?
 }
 
 /// Reads a body of a bounded size. The room it takes is claimed before its first byte is read.
