@@ -205,6 +205,15 @@ pub enum Reason {
     /// The bubble is to move to the process that it is at.
     #[error("the bubble is at that process already")]
     SameProcess,
+    /// The request is over a limit by itself, whatever else is under way: asking again does not
+    /// help, asking for less does.
+    #[error("the request can never be taken: {limit} may be at most {maximum}")]
+    LimitExceeded {
+        /// The name of the limit.
+        limit: String,
+        /// The most that is ever taken.
+        maximum: u64,
+    },
 }
 
 impl Reason {
@@ -235,6 +244,7 @@ impl Reason {
             Self::Draining => "draining",
             Self::StillMember => "still_member",
             Self::Barred { .. } => "barred",
+            Self::LimitExceeded { .. } => "limit_exceeded",
         }
     }
 }

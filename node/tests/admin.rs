@@ -151,6 +151,7 @@ async fn every_reason_has_its_status_and_members() {
         (Reason::BubbleNotEmpty, 409),
         (Reason::Refused("no".to_owned()), 422),
         (Reason::Overloaded { limit: "outgoing_entities".to_owned() }, 429),
+        (Reason::LimitExceeded { limit: "outgoing_bytes".to_owned(), maximum: 7 }, 400),
         (Reason::Unreachable, 503),
         (Reason::ViewChanged, 503),
         (Reason::JournalFailed, 503),
@@ -161,6 +162,9 @@ async fn every_reason_has_its_status_and_members() {
         let problem = server.post("/v1/migrations", &body).await.problem(status, reason.code());
         match reason {
             Reason::Overloaded { limit } => assert_eq!(problem["limit"], json!(limit)),
+            Reason::LimitExceeded { limit, .. } => {
+                assert_eq!((&problem["limit"], &problem["maximum"]), (&json!(limit), &json!(7)));
+            }
             Reason::Timeout(_) => assert_eq!(problem["phase"], "stage"),
             Reason::EpochMismatch { .. } => assert_eq!(problem["found"], 2),
             _ => {}
@@ -228,6 +232,19 @@ async fn malformed_requests_are_told_what_is_wrong() {
     server.get("/v1/entities/nonsense").await.problem(400, "invalid_request");
     server.get("/v2/view").await.problem(404, "unknown_route");
     server.send("DELETE", "/v1/view", "").await.problem(405, "method_not_allowed");
+}
+
+#[tokio::test]
+async fn where_every_field_may_be_left_out_the_body_may_be_too() {
+    let server = Server::start(None).await;
+    let at = "/v1/drain";
+    for body in ["", " \n", "{}"] {
+        assert_eq!(server.send("POST", at, body).await.ok(202)["bubbles_left"], 2, "{body:?}");
+    }
+    server.send("POST", at, r#"{"wait_ms":0}"#).await.ok(200);
+    server.send("POST", at, "{").await.problem(400, "malformed_json");
+    server.send("POST", at, r#"{"colour":1}"#).await.problem(400, "invalid_request");
+    server.send("POST", "/v1/leave", "").await.ok(202);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch};
 
 use super::Core;
 use super::io::{CallId, Effect, Reply, Step, StoreCall};
+use super::requests::at_most;
 use crate::row::PartPhase;
 use crate::{
     EntityError, EntityPage, EntityRecord, EntityRow, EntityStatus, NewEntities, Reason,
@@ -70,11 +71,11 @@ impl Core {
                 vec![id]
             }
             NewEntities::One(None) => vec![self.ids.entity()],
-            NewEntities::Many(count) if count > self.config.limits.entities_per_request => {
-                let limit = "entities_per_request".to_owned();
-                return Err(plain(Reason::Overloaded { limit }));
+            NewEntities::Many(count) => {
+                let most = self.config.limits.entities_per_request;
+                at_most("entities_per_request", most, count).map_err(plain)?;
+                (0..count).map(|_| self.ids.entity()).collect()
             }
-            NewEntities::Many(count) => (0..count).map(|_| self.ids.entity()).collect(),
         };
         let epoch = OwnershipEpoch(0);
         let row = EntityRow { bubble, epoch, state: Some(state.clone()) };
@@ -88,11 +89,8 @@ impl Core {
     }
 
     fn check_size(&self, state: &Bytes) -> Result<(), EntityError> {
-        if state.len() > self.config.limits.state_bytes {
-            let reason = Reason::Overloaded { limit: "state_bytes".to_owned() };
-            return Err(EntityError { reason, moved_to: None });
-        }
-        Ok(())
+        at_most("state_bytes", self.config.limits.state_bytes, state.len())
+            .map_err(|reason| EntityError { reason, moved_to: None })
     }
 
     /// `None`: the host's store answers later.

@@ -6,6 +6,7 @@ use super::Core;
 use super::accounts::Load;
 use super::flight::Flight;
 use super::io::Step;
+use super::requests::at_most;
 use super::saga::Queued;
 use super::timers::Timer;
 use crate::limits::{LANE_SHARE, WINDOW_BYTES, WINDOW_ENTITIES, WINDOW_PARTS};
@@ -41,10 +42,16 @@ impl Lane {
     }
 }
 
+/// How much of all may be on its way to one destination, whatever is left free.
+fn at_once_to_one(all: usize) -> usize {
+    all.saturating_mul(LANE_SHARE.0) / LANE_SHARE.1
+}
+
 impl Core {
     /// Whether so much more may be on its way to a destination.
     pub(crate) fn has_share(&self, to: ProcessId, more: Load) -> Result<(), Reason> {
         let limits = &self.config.limits;
+        self.fits_alone(more)?;
         let sum = self.out.with(more);
         let over = |limit: &str| Err(Reason::Overloaded { limit: limit.to_owned() });
         if sum.entities > limits.out_entities {
@@ -59,7 +66,7 @@ impl Core {
         let lane = self.lanes.get(&to).map_or(Load::default(), |lane| lane.load).with(more);
         let share = |all: usize, used: usize| {
             let of_the_rest = (all - used).saturating_mul(limits.out_share);
-            of_the_rest.min(all.saturating_mul(LANE_SHARE.0) / LANE_SHARE.1)
+            of_the_rest.min(at_once_to_one(all))
         };
         if lane.entities > share(limits.out_entities, sum.entities) {
             return over("outgoing_entities_to_one_process");
@@ -68,6 +75,24 @@ impl Core {
             return over("outgoing_bytes_to_one_process");
         }
         Ok(())
+    }
+
+    /// Whether so much may be on its way to one destination while nothing else is on its way at
+    /// all: if not, it never may.
+    fn fits_alone(&self, load: Load) -> Result<(), Reason> {
+        let limits = &self.config.limits;
+        let share = limits.out_share;
+        if share == usize::MAX {
+            at_most("outgoing_entities", limits.out_entities, load.entities)?;
+            return at_most("outgoing_bytes", limits.out_bytes, load.bytes);
+        }
+        // The most that is at most so many times what it leaves free.
+        let most = |all: usize| {
+            let of_the_rest = all as u128 * share as u128 / (share as u128 + 1);
+            usize::try_from(of_the_rest).unwrap_or(usize::MAX).min(at_once_to_one(all))
+        };
+        at_most("outgoing_entities_to_one_process", most(limits.out_entities), load.entities)?;
+        at_most("outgoing_bytes_to_one_process", most(limits.out_bytes), load.bytes)
     }
 
     /// The part whose turn it is, if there is room for it.

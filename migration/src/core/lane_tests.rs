@@ -255,6 +255,29 @@ fn each_further_frozen_destination_gets_less_and_something_is_always_left() {
     assert_eq!(fill(&mut fleet, 4), 70);
 }
 
+/// What is over a destination's share by itself is not told to try again later.
+#[test]
+fn what_no_destination_ever_takes_at_once_is_refused_with_the_most_that_is_taken() {
+    let mut fleet =
+        Fleet::new(Limits { out_entities: 1_000, out_bytes: 8_000, ..Limits::default() });
+    let never = |limit: &str, maximum| {
+        Err(Reason::LimitExceeded { limit: format!("outgoing_{limit}_to_one_process"), maximum })
+    };
+    let small = fleet.create(626, 1);
+    assert_eq!(fleet.migrate(&small, process(2)), never("entities", 625));
+    let large = fleet.create(6, 900);
+    assert_eq!(fleet.migrate(&large, process(2)), never("bytes", 5_000));
+    assert!(fleet.migrate(&small[..625], process(2)).is_ok());
+    let later = fleet.migrate(&small[625..], process(2));
+    assert!(matches!(later, Err(Reason::Overloaded { .. })), "{later:?}");
+    // Where a share of what is left is less than five eighths, that counts.
+    let equal = Limits { out_entities: 1_000, out_share: 1, ..Limits::default() };
+    let mut fleet = Fleet::new(equal);
+    let ids = fleet.create(501, 1);
+    assert_eq!(fleet.migrate(&ids, process(2)), never("entities", 500));
+    assert!(fleet.migrate(&ids[..500], process(2)).is_ok());
+}
+
 #[test]
 fn requests_take_turns_and_what_waits_is_not_frozen() {
     let mut fleet = Fleet::new(Limits::default());

@@ -99,13 +99,10 @@ impl Core {
         }
         self.permitted().map_err(BatchError)?;
         let limits = self.config.limits;
-        let overloaded = |limit: &str| BatchError(Reason::Overloaded { limit: limit.to_owned() });
-        if request.entities.len() > limits.entities_per_request {
-            return Err(overloaded("entities_per_request"));
-        }
-        if request.idempotency_key.as_ref().is_some_and(|key| key.len() > KEY_BYTES) {
-            return Err(overloaded("idempotency_key_bytes"));
-        }
+        at_most("entities_per_request", limits.entities_per_request, request.entities.len())
+            .map_err(BatchError)?;
+        let key_bytes = request.idempotency_key.as_ref().map_or(0, String::len);
+        at_most("idempotency_key_bytes", KEY_BYTES, key_bytes).map_err(BatchError)?;
         let destination = self.destination_of(request.to, host).map_err(BatchError)?;
         // Before any of them is looked at: refusing must cost nothing of what others wait for.
         let most = Load { entities: request.entities.len(), bytes: 0 };
@@ -113,8 +110,9 @@ impl Core {
         let (accepted, refused, load) = self.look_at(&request);
         self.has_share(destination, load).map_err(BatchError)?;
         let questions = if self.config.hooks { accepted.len().div_ceil(HOOK_ENTITIES) } else { 0 };
+        at_most("hook_calls", limits.hook_calls, questions).map_err(BatchError)?;
         if self.hook_calls.len() + questions > limits.hook_calls {
-            return Err(overloaded("hook_calls"));
+            return Err(BatchError(Reason::Overloaded { limit: "hook_calls".to_owned() }));
         }
         let id = self.ids.saga();
         let mut named = BTreeSet::new();
@@ -300,6 +298,14 @@ impl Core {
             self.timers.set(Timer::Call(call), None);
             out.effects.push(Effect::Reply(call, Reply::Left(true)));
         }
+    }
+}
+
+/// Refuses what is over a limit by itself.
+pub(crate) fn at_most(limit: &str, maximum: usize, found: usize) -> Result<(), Reason> {
+    match found > maximum {
+        true => Err(Reason::LimitExceeded { limit: limit.to_owned(), maximum: maximum as u64 }),
+        false => Ok(()),
     }
 }
 

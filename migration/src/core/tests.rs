@@ -610,9 +610,11 @@ fn limits_refuse_the_whole_request_and_count_each_way_apart() {
     let mut bench = Bench::new();
     let ids: Vec<EntityId> = (0..5).map(|_| bench.create()).collect();
     let overloaded = |limit: &str| Reason::Overloaded { limit: limit.into() };
-    assert_eq!(bench.try_move(&ids, THERE), Err(overloaded("outgoing_entities")));
+    let never = Reason::LimitExceeded { limit: "outgoing_entities".into(), maximum: 4 };
+    assert_eq!(bench.try_move(&ids, THERE), Err(never));
     assert!(bench.kinds.is_empty());
     bench.prepare(&ids[..4]);
+    assert_eq!(bench.try_move(&ids[4..], THERE), Err(overloaded("outgoing_entities")));
     let copies = |from: u128, count: u128| (from..from + count).map(|n| copy(n, 1)).collect();
     assert!(bench.stage(theirs(1), copies(100, 3)).is_some(), "outgoing ones do not count");
     assert_eq!(bench.stage(theirs(2), copies(200, 2)), None);

@@ -18,6 +18,9 @@ struct Document<'a> {
     members: &'a Map<String, Value>,
 }
 
+/// The title of all requests that are over a limit by themselves.
+const OVER_LIMIT: &str = "The request exceeds a limit";
+
 /// A refusal as an RFC 9457 problem document.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -58,8 +61,7 @@ impl Problem {
     /// A request over one of the limits.
     pub(crate) fn over_limit(limit: &'static str, maximum: u64, found: u64) -> Self {
         let detail = format!("`{limit}` is {found}; it may be at most {maximum}");
-        let title = "The request exceeds a limit";
-        Self::new(StatusCode::BAD_REQUEST, "limit_exceeded", title, detail)
+        Self::new(StatusCode::BAD_REQUEST, "limit_exceeded", OVER_LIMIT, detail)
             .with("limit", limit)
             .with("maximum", maximum)
     }
@@ -101,6 +103,7 @@ pub fn status_of(reason: &Reason) -> StatusCode {
             StatusCode::UNPROCESSABLE_ENTITY
         }
         Reason::Overloaded { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Reason::LimitExceeded { .. } => StatusCode::BAD_REQUEST,
         Reason::Unreachable
         | Reason::Isolated
         | Reason::ViewChanged
@@ -137,6 +140,7 @@ fn title_of(reason: &Reason) -> &'static str {
         Reason::StillMember => "The process is a member of the view",
         Reason::Barred { .. } => "The destination was barred",
         Reason::SameProcess => "The bubble is at that process already",
+        Reason::LimitExceeded { .. } => OVER_LIMIT,
     }
 }
 
@@ -148,6 +152,9 @@ impl From<Reason> for Problem {
             Reason::AlreadyMoving { to } => problem.with("to", to.to_string()),
             Reason::BubbleClaimed { by } => problem.with("by", by.to_string()),
             Reason::Overloaded { limit } => problem.with("limit", limit),
+            Reason::LimitExceeded { limit, maximum } => {
+                problem.with("limit", limit).with("maximum", maximum)
+            }
             Reason::EpochMismatch { expected, found } => {
                 problem.with("expected", expected.0).with("found", found.0)
             }
