@@ -214,6 +214,12 @@ pub enum Reason {
         /// The most that is ever taken.
         maximum: u64,
     },
+    /// This process is the only member of its view: nobody can take what is here.
+    #[error("there is no other member to drain to")]
+    NoOtherMember,
+    /// Somebody gave the move up by command.
+    #[error("the move was cancelled")]
+    Cancelled,
 }
 
 impl Reason {
@@ -245,6 +251,8 @@ impl Reason {
             Self::StillMember => "still_member",
             Self::Barred { .. } => "barred",
             Self::LimitExceeded { .. } => "limit_exceeded",
+            Self::NoOtherMember => "no_other_member",
+            Self::Cancelled => "cancelled",
         }
     }
 }

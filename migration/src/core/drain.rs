@@ -43,6 +43,10 @@ impl Core {
     pub(crate) fn drain(&mut self, out: &mut Step) -> Result<DrainReport, Reason> {
         if !self.is_draining() {
             self.permitted()?;
+            let has_something = !self.image.bubbles.is_empty() || !self.image.entities.is_empty();
+            if has_something && self.others().is_empty() {
+                return Err(Reason::NoOtherMember);
+            }
             let view_epoch = self.view.as_ref().map(|view| view.term.epoch).unwrap_or_default();
             let row = DrainRow { view_epoch };
             self.record(RecordKind::Drain, vec![Write::Drain(Some(row))], out);
@@ -88,7 +92,7 @@ impl Core {
             entities_left: self.image.entities.len() as u64,
             in_doubt: self.census.in_doubt(),
             moves: open.collect(),
-            reason: hindrance.or(alone.then_some(Reason::UnknownProcess)),
+            reason: hindrance.or(alone.then_some(Reason::NoOtherMember)),
         }
     }
 

@@ -118,7 +118,6 @@ impl Core {
 
     /// Goes on with moves that a restart interrupted.
     pub(crate) fn recover_moves(&mut self, out: &mut Step) {
-        let mut hosting_changed = false;
         for (&bubble, row) in &self.image.moves {
             if row.phase.is_open() {
                 let moved = self.image.moved.values();
@@ -126,15 +125,13 @@ impl Core {
                 let moved = moved.filter(went).count() as u64;
                 let giving = Giving { moved, progress: self.now, ..Giving::default() };
                 self.hosting.giving.insert(bubble, giving);
-                hosting_changed |= row.phase == BubbleMovePhase::Released;
             } else {
                 self.hosting.kept_given.push_back((self.now, bubble, row.id));
             }
         }
-        hosting_changed |= self.recover_incoming();
-        if hosting_changed {
-            out.effects.push(Effect::Hosting);
-        }
+        self.recover_incoming();
+        // What was made durable last may not have been told any more.
+        out.effects.push(Effect::Hosting);
     }
 
     /// Looks at every move for which something happened.
@@ -286,7 +283,7 @@ impl Core {
     ) -> Result<BubbleMoveReport, Reason> {
         match self.open_move(bubble).map(|row| row.phase.clone()) {
             Some(BubbleMovePhase::Moving) => {
-                self.abort_move(bubble, Reason::Refused("it was cancelled".to_owned()), out);
+                self.abort_move(bubble, Reason::Cancelled, out);
             }
             Some(_) => return Err(Reason::AlreadyMoving { to: bubble }),
             None => {}
@@ -301,7 +298,11 @@ impl Core {
         if let Some(saga) = self.hosting.giving.get(&bubble).and_then(|giving| giving.saga) {
             // What is decided goes on; what is not stays.
             self.hosting.batches.remove(&saga);
-            self.abort_saga(saga, &Reason::Refused("its bubble stays".to_owned()), out);
+            let stays = match &reason {
+                Reason::Cancelled => Reason::Cancelled,
+                _ => Reason::Refused("its bubble stays".to_owned()),
+            };
+            self.abort_saga(saga, &stays, out);
         }
         self.tell(to, BubbleMessage::Fate { bubble, id, fate: BubbleFate::Over }, out);
         self.end_move(bubble, BubbleMovePhase::Aborted(reason), out);

@@ -113,6 +113,8 @@ impl Core {
         self.record(RecordKind::TakeBubble, writes, out);
         self.hosting.taking.insert(bubble, Backoff::default());
         self.ask_soon(bubble);
+        // A registration that is on its way still names it, and may come after the giver's release.
+        out.effects.push(Effect::Hosting);
     }
 
     /// Sets when the giver is asked.
@@ -200,17 +202,14 @@ impl Core {
         }
     }
 
-    pub(crate) fn recover_incoming(&mut self) -> bool {
-        let mut hosted = false;
+    pub(crate) fn recover_incoming(&mut self) {
         for (&bubble, row) in &self.image.incoming {
-            hosted |= row.phase == IncomingPhase::Hosted;
             if row.phase.is_open() {
                 self.hosting.taking.insert(bubble, Backoff::default());
             } else {
                 self.hosting.kept_taken.push_back((self.now, bubble));
             }
         }
-        hosted
     }
 
     /// Forgets moves that have had their time. What was taken is kept until its giver has

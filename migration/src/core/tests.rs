@@ -1,6 +1,7 @@
 //! One test for each rule of the protocol, on one core at a time: what the other side says is
 //! written by hand.
 
+mod bubbles;
 mod flaws;
 
 use std::time::Duration;

@@ -98,6 +98,8 @@ pub fn status_of(reason: &Reason) -> StatusCode {
         | Reason::BubbleNotEmpty
         | Reason::SameProcess
         | Reason::StillMember
+        | Reason::NoOtherMember
+        | Reason::Cancelled
         | Reason::Barred { .. } => StatusCode::CONFLICT,
         Reason::Refused(_) | Reason::HookTimedOut | Reason::HookFailed => {
             StatusCode::UNPROCESSABLE_ENTITY
@@ -141,6 +143,8 @@ fn title_of(reason: &Reason) -> &'static str {
         Reason::Barred { .. } => "The destination was barred",
         Reason::SameProcess => "The bubble is at that process already",
         Reason::LimitExceeded { .. } => OVER_LIMIT,
+        Reason::NoOtherMember => "There is no other member",
+        Reason::Cancelled => "The move was cancelled",
     }
 }
 
