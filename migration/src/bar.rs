@@ -72,6 +72,11 @@ impl BarMessage {
 pub struct BarReport {
     /// Which.
     pub process: ProcessId,
+    /// It is barred here, durably.
+    pub barred: bool,
+    /// There is a trace of it here, beside that: something went to it or came from it. What a node
+    /// reports also counts whom it has met.
+    pub known: bool,
     /// All members of one view have it durable.
     pub complete: bool,
     /// Members that have not said so yet.

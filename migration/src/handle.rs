@@ -300,6 +300,18 @@ impl MigrationHandle {
         }
     }
 
+    /// How the barring of a process stands, and whether anything here is about it; of any process,
+    /// and changes nothing.
+    ///
+    /// # Errors
+    /// [`Reason::JournalFailed`]: no answer.
+    pub async fn bar_report(&self, process: ProcessId) -> Result<BarReport, Reason> {
+        match self.call(Request::BarReport(process)).await {
+            Some(Reply::Bar(answer)) => answer,
+            _ => Err(Reason::JournalFailed),
+        }
+    }
+
     /// The processes that are barred.
     ///
     /// # Errors

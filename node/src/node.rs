@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lampyrid_membership::{MembershipPort, Status, Subscriber, ViewHandle};
-use lampyrid_migration::{BubbleMoveReport, DrainReport, EntityStore, MigrationHandle};
+use lampyrid_migration::{BarReport, BubbleMoveReport, DrainReport, EntityStore, MigrationHandle};
 use lampyrid_registry::RegistryHandle;
 use lampyrid_wire::{BubbleId, Clock, Member, ProcessId};
 
@@ -32,7 +32,7 @@ use self::leaver::Leaver;
 use self::registrar::Registrar;
 use self::tree::Tree;
 use crate::config::NodeConfig;
-use crate::links::LinkCounters;
+use crate::links::{LinkCounters, Lives};
 use crate::storage::Lease;
 use crate::{Reason, RegistryError};
 
@@ -70,6 +70,7 @@ pub struct Node {
     registrar: Registrar,
     tree: Tree,
     end: Arc<End>,
+    lives: Lives,
     lease: Lease,
     /// Its bubbles have been registered once.
     registered: AtomicBool,
@@ -231,6 +232,20 @@ impl Node {
     /// Nothing was started, unless the reason is [`Reason::JournalFailed`].
     pub async fn drain(&self) -> Result<DrainReport, Reason> {
         self.migration.drain().await
+    }
+
+    /// How the barring of a process stands, and whether this one has met it or has a record of it.
+    ///
+    /// # Errors
+    /// [`Reason::JournalFailed`]: no answer.
+    pub async fn bar_report(&self, process: ProcessId) -> Result<BarReport, Reason> {
+        self.migration.bar_report(process).await.map(|report| self.with_met(report))
+    }
+
+    /// Whoever was met is known.
+    fn with_met(&self, mut report: BarReport) -> BarReport {
+        report.known |= self.lives.all().iter().any(|peer| peer.process == report.process);
+        report
     }
 
     /// Resolves when the process has stopped and let go of its data directory: it has left, or

@@ -248,6 +248,18 @@ async fn where_every_field_may_be_left_out_the_body_may_be_too() {
 }
 
 #[tokio::test]
+async fn what_is_known_of_a_process_can_be_asked_before_it_is_barred() {
+    let server = Server::start(None).await;
+    for (process, known) in [(8, true), (9, false)] {
+        let path = format!("/v1/barred/{}", ProcessId::from_u128(process));
+        let report = server.get(&path).await.ok(200);
+        assert_eq!((&report["state"], &report["known"]), (&json!("not_barred"), &json!(known)));
+        assert_eq!(report["in_doubt"], 3);
+    }
+    server.get("/v1/barred/x").await.problem(400, "invalid_request");
+}
+
+#[tokio::test]
 async fn limits_are_refused_by_name() {
     let server = Server::start(None).await;
     let limit = async |path: &str, body: serde_json::Value, name: &str| {

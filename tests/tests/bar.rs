@@ -23,6 +23,18 @@ fn bar(cluster: &Cluster, at: usize, process: &str) -> (Option<i32>, String) {
     (output.status.code(), text)
 }
 
+/// An id that is no process's is most likely a mistake, and a bar is for ever.
+#[test]
+fn a_process_that_nobody_knows_is_not_barred_without_a_word() {
+    let cluster = Cluster::start(BINARY, 2);
+    let nobody = "0a0a0a0a-0000-4000-8000-000000000001";
+    let (code, text) = bar(&cluster, 0, nobody);
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("unknown_process") && text.contains("Nothing was changed"), "{text}");
+    let barred = cluster.admin(0).get("/v1/barred").expect("an answer");
+    assert_eq!(barred.body["barred"], json!([]));
+}
+
 fn view(cluster: &Cluster, at: usize) -> Value {
     cluster.admin(at).view().expect("it answers")
 }
@@ -54,10 +66,18 @@ fn what_left_for_a_process_that_is_barred_comes_back_and_the_process_does_not() 
     eventually("the destination to be dead", || cluster.has_ended(3).then_some(()));
     cluster.wait_agreed();
     assert_eq!(cluster.admin(0).get(&path).expect("an answer").status, 404, "in doubt");
+    let audit = Command::new(BINARY).args(["audit", "--admin", cluster.admin(0).base()]).output();
+    let audit = String::from_utf8_lossy(&audit.expect("the binary starts").stdout).into_owned();
+    assert!(audit.contains("in doubt    1\n"), "{audit}");
 
+    // Who has nothing in doubt with it has met it all the same.
+    let path_of_lost = format!("/v1/barred/{lost}");
+    let known = cluster.admin(1).get(&path_of_lost).expect("an answer");
+    assert_eq!((&known.body["state"], &known.body["known"]), (&json!("not_barred"), &json!(true)));
     let (code, text) = bar(&cluster, 0, &lost);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("took 1 entities back"), "{text}");
+    assert!(text.contains("in doubt  1 entities that left for it, at the 3 members"), "{text}");
     let back = cluster.admin(0).get(&path).expect("an answer");
     assert_eq!((&back.body["state"], &back.body["epoch"]), (&json!("kept"), &json!(2)));
     let outcome = cluster.admin(0).get(&format!("/v1/migrations/{saga}")).expect("an answer");

@@ -70,12 +70,24 @@ impl Core {
         let of = |counts: &BTreeMap<ProcessId, u64>| counts.get(&process).copied().unwrap_or(0);
         BarReport {
             process,
+            barred: row.is_some(),
+            known: self.has_trace_of(process),
             complete,
             waiting_for: others.into_iter().filter(|it| !complete && waits(it)).collect(),
             in_doubt: self.lost_to(process).map(|(_, row)| left(row)).sum(),
             reinstalled: of(&self.bars.reinstalled),
             elsewhere: of(&self.bars.elsewhere),
         }
+    }
+
+    /// True if anything kept here is about that process. Looks at all that is kept.
+    fn has_trace_of(&self, process: ProcessId) -> bool {
+        let image = &self.image;
+        image.parts.values().any(|row| row.destination == process)
+            || image.stagings.keys().any(|part| part.source == process)
+            || image.moved.values().any(|went| went.process == process)
+            || image.moves.values().any(|row| row.to == process)
+            || image.incoming.values().any(|row| row.from == process)
     }
 
     /// All bars, for those who show them.

@@ -109,6 +109,8 @@ pub enum Request {
     WaitDrain(Duration),
     /// Bar a process for ever.
     Bar(ProcessId),
+    /// How does that stand, and what is known of the process?
+    BarReport(ProcessId),
     /// Which are barred?
     Bars,
     /// Where is it?

@@ -60,6 +60,7 @@ impl Core {
                 None => return,
             },
             Request::Bar(process) => Reply::Bar(self.bar(process, out)),
+            Request::BarReport(process) => Reply::Bar(Ok(self.bar_report(process))),
             Request::Bars => Reply::Bars(self.bar_reports()),
             Request::Locate(id) => match self.locate(call, id, out) {
                 Some(found) => Reply::Located(found),

@@ -158,6 +158,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Bars a process for ever, or tells how far that is.
     async fn bar(&self, process: ProcessId) -> Result<BarReport, Reason>;
 
+    /// How that stands, and whether this process knows anything of that one.
+    async fn bar_report(&self, process: ProcessId) -> Result<BarReport, Reason>;
+
     /// Which are barred.
     async fn bars(&self) -> Result<Vec<BarReport>, Reason>;
 

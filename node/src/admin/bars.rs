@@ -15,6 +15,8 @@ use super::routes::{App, json};
 struct BarAnswer {
     process: ProcessId,
     state: &'static str,
+    /// This process has met it, or has something that went there or came from there.
+    known: bool,
     waiting_for: Vec<ProcessId>,
     in_doubt: u64,
     reinstalled: u64,
@@ -28,14 +30,16 @@ struct BarsAnswer {
 
 impl From<BarReport> for BarAnswer {
     fn from(report: BarReport) -> Self {
-        let state = match (report.complete, report.in_doubt) {
-            (false, _) => "telling",
-            (true, 0) => "done",
-            (true, _) => "taking_back",
+        let state = match (report.barred, report.complete, report.in_doubt) {
+            (false, ..) => "not_barred",
+            (true, false, _) => "telling",
+            (true, true, 0) => "done",
+            (true, true, _) => "taking_back",
         };
         Self {
             process: report.process,
             state,
+            known: report.known,
             waiting_for: report.waiting_for,
             in_doubt: report.in_doubt,
             reinstalled: report.reinstalled,
@@ -51,6 +55,15 @@ pub(crate) async fn bar(
     app.permit()?;
     let report = app.backend.bar(process).await?;
     Ok(json(StatusCode::ACCEPTED, &BarAnswer::from(report)))
+}
+
+/// Of any process: what is known of it can be asked before it is barred.
+pub(crate) async fn report(
+    State(app): State<Arc<App>>,
+    Id(process): Id<ProcessId>,
+) -> Result<Response, Problem> {
+    let report = app.backend.bar_report(process).await?;
+    Ok(json(StatusCode::OK, &BarAnswer::from(report)))
 }
 
 pub(crate) async fn list(State(app): State<Arc<App>>) -> Result<Response, Problem> {

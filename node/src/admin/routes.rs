@@ -68,7 +68,7 @@ pub(crate) fn router(app: Arc<App>, token: Option<Token>) -> Router {
         .route("/v1/audit", get(views::audit))
         .route("/v1/events", get(events::stream))
         .route("/v1/barred", get(bars::list))
-        .route("/v1/barred/{id}", post(bars::bar))
+        .route("/v1/barred/{id}", post(bars::bar).get(bars::report))
         .route("/v1/drain", post(drain::start).get(drain::report).delete(drain::cancel))
         .route("/v1/leave", post(process::leave))
         .route("/healthz", get(process::healthz))

@@ -3,7 +3,7 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use super::answers::{Entity, EntityStatus, Page, View};
+use super::answers::{Audit, Entity, EntityStatus, Page, View};
 use super::args::AuditArgs;
 use super::client::{Client, ClientError};
 use super::failure::Failure;
@@ -103,6 +103,8 @@ pub(crate) struct Copy {
 #[derive(Debug, Default)]
 pub(crate) struct Census {
     pub(crate) copies: BTreeMap<EntityId, Vec<Copy>>,
+    /// Entities that have left a process, and whose destination has not said that it has them.
+    pub(crate) in_doubt: u64,
 }
 
 impl Census {
@@ -119,6 +121,8 @@ impl Census {
                     break;
                 }
             }
+            let audit: Audit = client.get("/v1/audit").await?;
+            census.in_doubt += audit.migrated.in_doubt;
         }
         Ok(census)
     }
@@ -163,6 +167,7 @@ impl Census {
         self.is_sound(expected)
             && self.count(EntityStatus::Frozen) == 0
             && self.count(EntityStatus::Staged) == 0
+            && self.in_doubt == 0
     }
 
     fn report(&self, clients: &[Client], expected: Option<&BTreeSet<EntityId>>) -> String {
@@ -186,6 +191,7 @@ impl Census {
         writeln!(text, "active      {}", count(EntityStatus::Active))?;
         writeln!(text, "frozen      {}", count(EntityStatus::Frozen))?;
         writeln!(text, "staged      {}", count(EntityStatus::Staged))?;
+        writeln!(text, "in doubt    {}", self.in_doubt)?;
         writeln!(text, "duplicated  {}", duplicated.len())?;
         if let Some(missing) = &missing {
             writeln!(text, "missing     {}", missing.len())?;
@@ -237,6 +243,13 @@ mod tests {
         let moving = census(&[(1, 0, Frozen), (1, 1, Staged)]);
         assert!(moving.duplicated().is_empty());
         assert!(moving.is_sound(None) && !moving.is_clean(None));
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_shown_and_is_no_fault() {
+        let census = Census { in_doubt: 2, ..Census::default() };
+        assert!(census.is_sound(None) && !census.is_clean(None));
+        assert!(census.report(&[], None).contains("in doubt    2\n"));
     }
 
     #[test]

@@ -123,11 +123,16 @@ impl Backend for Node {
     }
 
     async fn bar(&self, process: ProcessId) -> Result<BarReport, Reason> {
-        self.migration.bar(process).await
+        self.migration.bar(process).await.map(|report| self.with_met(report))
+    }
+
+    async fn bar_report(&self, process: ProcessId) -> Result<BarReport, Reason> {
+        Self::bar_report(self, process).await
     }
 
     async fn bars(&self) -> Result<Vec<BarReport>, Reason> {
-        self.migration.bars().await
+        let reports = self.migration.bars().await?;
+        Ok(reports.into_iter().map(|report| self.with_met(report)).collect())
     }
 
     fn leave(&self) {

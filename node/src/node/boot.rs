@@ -130,7 +130,7 @@ pub(super) async fn start(config: NodeConfig, host: Host) -> Result<Node, StartE
     );
     tokio::spawn(leaver.clone().leave_when(Arc::clone(&parts.drained), tree.watch_end()));
     tokio::spawn(registrar.clone().keep(Arc::clone(&parts.hosting), tree.watch_end()));
-    let Parts { clock, view, port, end, .. } = parts;
+    let Parts { clock, view, port, end, lives, .. } = parts;
     Ok(Node {
         clock,
         view,
@@ -140,6 +140,7 @@ pub(super) async fn start(config: NodeConfig, host: Host) -> Result<Node, StartE
         registrar,
         tree,
         end,
+        lives,
         lease: storage.lease(),
         registered: AtomicBool::new(false),
         leaver,

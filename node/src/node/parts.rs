@@ -60,7 +60,7 @@ pub(super) struct Parts {
     /// What is hosted here has changed.
     pub(super) hosting: Arc<Notify>,
     /// Lives of other processes that were met.
-    lives: Lives,
+    pub(super) lives: Lives,
     memory: Memory,
 }
 

@@ -287,6 +287,19 @@ impl Backend for Fake {
         Err(Reason::StillMember)
     }
 
+    async fn bar_report(&self, process: ProcessId) -> Result<BarReport, Reason> {
+        Ok(BarReport {
+            process,
+            barred: false,
+            known: process == ProcessId::from_u128(8),
+            complete: false,
+            waiting_for: Vec::new(),
+            in_doubt: 3,
+            reinstalled: 0,
+            elsewhere: 0,
+        })
+    }
+
     async fn bars(&self) -> Result<Vec<BarReport>, Reason> {
         Ok(Vec::new())
     }
