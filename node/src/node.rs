@@ -48,9 +48,12 @@ pub enum NotReady {
     /// Not in a view, or not in touch with its quorum.
     #[error("the process is {0}, not an active member of a view")]
     Membership(Status),
-    /// The journal is being replayed, or cannot be written and is being opened again.
-    #[error("the journal is being replayed, or cannot be written")]
+    /// The journal is being replayed, at the start or after a failure.
+    #[error("the journal is being replayed")]
     Recovering,
+    /// The disk is full (or a quota used up): the journal is opened again once there is room.
+    #[error("the disk is full: the journal waits for room")]
+    DiskFull,
     /// Its bubbles have not been registered yet since it started.
     #[error("its bubbles are not registered yet")]
     Unregistered,
@@ -186,7 +189,10 @@ impl Node {
             status => return Err(NotReady::Membership(status)),
         }
         if !self.tree.migration_runs() {
-            return Err(NotReady::Recovering);
+            return Err(match self.lease.lacks_room() {
+                true => NotReady::DiskFull,
+                false => NotReady::Recovering,
+            });
         }
         if !self.registered.load(Ordering::Relaxed) {
             let me = self.view.current().me.process;

@@ -85,6 +85,9 @@ fn a_full_disk_refuses_and_with_room_again_everything_goes_on() {
 
     // Not ready, for as long as there is no room; alive, in its view, and nothing moves.
     eventually("it says that it is not ready", || (!admin.is_ready()).then_some(()));
+    let why = admin.get("/readyz").expect("it answers");
+    let detail = why.body["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("disk is full"), "{:?}", why.body);
     let first = acknowledged.keys().next().expect("some were created").clone();
     let moving = admin.migrate(&[&first], &there, 1_000).expect("it answers");
     assert_eq!((moving.status, moving.code()), (503, "journal_failed"));

@@ -54,9 +54,15 @@ pub enum StartError {
     /// The links cannot work like this.
     #[error(transparent)]
     Links(#[from] LinksError),
-    /// The journal did not open.
+    /// The journal did not open, or refused what a first start needs.
     #[error("the journal did not open: {0}")]
     Journal(String),
+    /// The journal has not answered in time. It may be large, or its disk slow or full; nothing is
+    /// known to be wrong with it.
+    #[error(
+        "the journal did not answer in time: it is still being replayed, or the disk is slow or full"
+    )]
+    JournalSilent,
     /// An actor did not start.
     #[error("an actor did not start: {0}")]
     Spawn(#[from] SpawnErr),
@@ -209,7 +215,7 @@ async fn first_bubbles(
     tree: &Tree,
     wanted: &Bubbles,
 ) -> Result<Vec<BubbleId>, StartError> {
-    let journal = |reason: Reason| StartError::Journal(reason.to_string());
+    let journal = |reason| unanswered(reason, tree.has_ended());
     let migration = parts.handle(Arc::new(Nobody));
     let runs = || tree.migration_runs();
     let hosted = patiently(runs, || migration.hosted_bubbles()).await.map_err(journal)?;
@@ -232,6 +238,14 @@ async fn first_bubbles(
     let done = storage.clone();
     blocking(move || Ok(done.set_has_bubbles()?)).await?;
     patiently(runs, || migration.hosted_bubbles()).await.map_err(journal)
+}
+
+/// Why a start got no answer of the journal. Once its actor is given up, so is the whole tree.
+fn unanswered(reason: Reason, given_up: bool) -> StartError {
+    match reason {
+        Reason::JournalFailed if !given_up => StartError::JournalSilent,
+        reason => StartError::Journal(reason.to_string()),
+    }
 }
 
 /// How often the journal is asked at a start before it counts as failed. Each time has the limit of
@@ -297,6 +311,15 @@ mod tests {
             },
         );
         (answer.await, asked.get())
+    }
+
+    #[test]
+    fn a_journal_that_did_not_answer_in_time_is_not_said_to_have_failed() {
+        let said = |given_up| unanswered(Reason::JournalFailed, given_up).to_string();
+        assert!(said(false).contains("did not answer in time"));
+        assert!(said(true).contains("did not open"));
+        let other = unanswered(Reason::UnknownBubble, false);
+        assert!(matches!(other, StartError::Journal(_)));
     }
 
     #[tokio::test]

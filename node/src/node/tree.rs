@@ -162,6 +162,11 @@ impl Tree {
         self.ended.clone()
     }
 
+    /// True once it has.
+    pub(super) fn has_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+
     pub(super) fn supervisor(&self) -> SupervisorRef {
         self.supervisor.clone()
     }

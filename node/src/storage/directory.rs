@@ -67,6 +67,12 @@ pub(crate) struct Storage {
 pub(crate) struct Lease(Option<(PathBuf, WeakStore)>);
 
 impl Lease {
+    /// True from when the store has found no room until it looks for it with success. Never blocks.
+    pub(crate) fn lacks_room(&self) -> bool {
+        let store = self.0.as_ref().and_then(|(_, store)| store.upgrade());
+        store.is_some_and(|store| store.lacks_room())
+    }
+
     /// True once everything that had the store open is gone and its lock is free. The last owner
     /// lets go of the lock a moment after it stops counting as one, so the lock is asked as well.
     pub(crate) fn is_over(&self) -> bool {

@@ -1,6 +1,7 @@
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -30,6 +31,8 @@ pub(crate) struct Store(Arc<Shared>);
 struct Shared {
     path: PathBuf,
     opened: Mutex<Opened>,
+    /// That the journal found no room, for those who cannot wait until it is open again.
+    lacks_room: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -40,6 +43,12 @@ struct Opened {
     failed: Weak<StoreFile>,
     /// What the journal wants, if it found too little.
     room: Room,
+}
+
+impl Shared {
+    fn new(path: &Path, opened: Mutex<Opened>) -> Self {
+        Self { path: path.to_owned(), opened, lacks_room: AtomicBool::new(false) }
+    }
 }
 
 impl Opened {
@@ -54,7 +63,7 @@ impl Store {
     pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
         let database = Some(open_database(path)?);
         let opened = Mutex::new(Opened { database, failed: Weak::new(), room: Room::new() });
-        Ok(Self(Arc::new(Shared { path: path.to_owned(), opened })))
+        Ok(Self(Arc::new(Shared::new(path, opened))))
     }
 
     /// A store without a file, which is never opened again.
@@ -62,7 +71,7 @@ impl Store {
     pub(crate) fn of(database: redb::Database) -> Self {
         let database = Some(Arc::new(StoreFile::from(database)));
         let opened = Mutex::new(Opened { database, failed: Weak::new(), room: Room::new() });
-        Self(Arc::new(Shared { path: PathBuf::new(), opened }))
+        Self(Arc::new(Shared::new(Path::new(""), opened)))
     }
 
     fn opened(&self) -> MutexGuard<'_, Opened> {
@@ -72,6 +81,16 @@ impl Store {
     /// Its file.
     pub(crate) fn path(&self) -> &Path {
         &self.0.path
+    }
+
+    /// True while the journal waits for room.
+    pub(crate) fn lacks_room(&self) -> bool {
+        self.0.lacks_room.load(Ordering::Relaxed)
+    }
+
+    fn lacked_room(&self) {
+        self.opened().room.lacked();
+        self.0.lacks_room.store(true, Ordering::Relaxed);
     }
 
     /// What is needed to tell whether it is in use, without using it.
@@ -121,7 +140,7 @@ impl Store {
             let database = store.database().map_err(|error| {
                 let error = opening(&error);
                 if matches!(error, JournalError::Full(_)) {
-                    store.opened().room.lacked();
+                    store.lacked_room();
                 }
                 error
             })?;
@@ -145,6 +164,7 @@ impl Store {
         tried.map_err(full)?;
         removed.map_err(full)?;
         self.opened().room.found();
+        self.0.lacks_room.store(false, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -195,7 +215,7 @@ impl StoreJournal {
             Ok(_) | Err(JournalError::Encode(_) | JournalError::Stopped) => {}
             Err(error) => {
                 if matches!(error, JournalError::Full(_)) {
-                    self.store.opened().room.lacked();
+                    self.store.lacked_room();
                 }
                 self.store.failed(&self.database);
             }
