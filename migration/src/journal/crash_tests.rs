@@ -6,24 +6,30 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId, SagaId};
+use redb::StorageBackend;
 
-use super::{Database, Journal, JournalError, SMALL_FRONT_BYTES, StoreFile};
+use super::{Database, Journal, JournalError, SMALL_FRONT_BYTES, StoreFile, at_once};
 use crate::testkit::{Call, CrashDisk, Fault, FaultError, Random, Survival};
 use crate::{EntityRow, Image, MovedTo, PartId, Record, RecordKind, StagingRow, Write};
 
-type Group = Vec<Vec<Record>>;
+pub(super) type Group = Vec<Vec<Record>>;
 
+/// What the store takes it takes at once.
 fn open(disk: &CrashDisk) -> Result<Database, JournalError> {
+    open_on(Arc::new(disk.clone())).map(|journal| journal.taking_in(at_once))
+}
+
+pub(super) fn open_on(disk: Arc<dyn StorageBackend>) -> Result<Database, JournalError> {
     let mut builder = redb::Database::builder();
     builder.set_cache_size(4 << 20);
-    let opened = StoreFile::open(&builder, Arc::new(disk.clone()), SMALL_FRONT_BYTES)
+    let opened = StoreFile::open(&builder, disk, SMALL_FRONT_BYTES)
         .map_err(|error| JournalError::Store(error.to_string()))?;
     // So small a log is cleaned as well.
     Ok(Database::new(Arc::new(opened)).cleaning_from(32 * 1024))
 }
 
 /// An empty store, made and closed.
-fn fresh(seed: u64) -> CrashDisk {
+pub(super) fn fresh(seed: u64) -> CrashDisk {
     let disk = CrashDisk::new(seed);
     drop(open(&disk).unwrap());
     disk.crash(Survival::All)
@@ -55,12 +61,13 @@ fn write(random: &mut Random, large: bool) -> Write {
     }
 }
 
-/// Groups of transactions as they share a commit, and what each commit leads to.
-fn history(seed: u64, groups: usize) -> (Vec<Group>, Vec<Image>) {
+/// Groups of transactions as they share a commit, every third one large if some are to be, and what
+/// each commit leads to.
+pub(super) fn history(seed: u64, groups: usize, some_large: bool) -> (Vec<Group>, Vec<Image>) {
     let mut random = Random::new(seed);
     let (mut history, mut images) = (Vec::new(), vec![Image::default()]);
     for number in 0..groups {
-        let large = number % 3 == 1;
+        let large = some_large && number % 3 == 1;
         let mut group: Group = (0..1 + random.below(4))
             .map(|_| {
                 let writes = (0..1 + random.below(3)).map(|_| write(&mut random, large)).collect();
@@ -86,7 +93,12 @@ fn commit_all(journal: &mut Database, history: &[Group]) -> usize {
 }
 
 /// Opens what a crash left, and says how many groups are in it.
-fn groups_in(disk: &CrashDisk, images: &[Image], acknowledged: usize, what: &str) -> usize {
+pub(super) fn groups_in(
+    disk: &CrashDisk,
+    images: &[Image],
+    acknowledged: usize,
+    what: &str,
+) -> usize {
     let replayed = open(disk).and_then(|mut journal| journal.replay());
     let image = replayed.unwrap_or_else(|error| panic!("{what}: {error}"));
     let found = images.iter().rposition(|one| *one == image);
@@ -101,9 +113,9 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// What is checked at every moment of a run at which a crash could find something else.
-struct Witness {
+pub(super) struct Witness {
     images: Vec<Image>,
-    acknowledged: AtomicUsize,
+    pub(super) acknowledged: AtomicUsize,
     moments: AtomicU64,
     /// How often the transaction that was not acknowledged yet was lost, and kept.
     lost: AtomicU64,
@@ -111,8 +123,13 @@ struct Witness {
 }
 
 impl Witness {
+    pub(super) fn of(images: Vec<Image>) -> Arc<Self> {
+        let (acknowledged, zero) = (AtomicUsize::new(0), || AtomicU64::new(0));
+        Arc::new(Self { images, acknowledged, moments: zero(), lost: zero(), kept: zero() })
+    }
+
     /// Crashes a copy of the disk in several ways, and opens what is left.
-    fn look(&self, disk: &CrashDisk, ways: u64) {
+    pub(super) fn look(&self, disk: &CrashDisk, ways: u64) {
         let moment = self.moments.fetch_add(1, Ordering::Relaxed);
         let acknowledged = self.acknowledged.load(Ordering::Relaxed);
         let random = (0..ways).map(|way| Survival::Random(moment * 1_000 + way));
@@ -144,15 +161,9 @@ impl Witness {
 #[test]
 fn a_crash_at_any_moment_leaves_a_prefix_with_all_that_was_acknowledged() {
     let ways = number("LAMPYRID_WAYS", 2);
-    let (history, images) = history(1, number("LAMPYRID_GROUPS", 10) as usize);
+    let (history, images) = history(1, number("LAMPYRID_GROUPS", 10) as usize, true);
     let disk = fresh(1);
-    let witness = Arc::new(Witness {
-        images,
-        acknowledged: AtomicUsize::new(0),
-        moments: AtomicU64::new(0),
-        lost: AtomicU64::new(0),
-        kept: AtomicU64::new(0),
-    });
+    let witness = Witness::of(images);
     let watching = Arc::clone(&witness);
     disk.watch(move |disk| watching.look(disk, ways));
     let mut journal = open(&disk).unwrap();
@@ -175,7 +186,7 @@ fn a_crash_at_any_moment_leaves_a_prefix_with_all_that_was_acknowledged() {
 /// crashes.
 fn fail_and_go_on(call: Call, error: FaultError, nth: u64, seed: u64) -> bool {
     let what = format!("{call:?} {nth} fails with {error:?}, seed {seed}");
-    let (history, images) = history(2, 6);
+    let (history, images) = history(2, 6, true);
     let mut disk = fresh(seed);
     disk.fail(Fault { call, nth, error, forever: false });
     let mut done = 0;

@@ -1,23 +1,27 @@
 use std::sync::Arc;
 
 use redb::{ReadableDatabase, ReadableTable, TableDefinition, TableError, TableHandle};
-use uuid::Uuid;
 
 use super::codec::{RawWrite, TABLES, decode_row, encode_write, record_error};
-use super::index::{CLEAN_FACTOR, DEAD_BYTES, Index};
-use super::log::{LOG, Tail, log_error, read_row};
-use super::redo::{Pending, Redo};
+use super::index::{DEAD_BYTES, Index};
+use super::log::{LOG, log_error, read_row};
+use super::redo::{Appended, Pending, Redo};
 use super::store_file::StoreFile;
+use super::take::Take;
+use super::taker::{Background, Taker, in_thread};
 use super::{Journal, JournalError, io_error};
 use crate::{Image, Record};
 
-/// The token of the first frames; never zero, as which unused sectors would pass.
-const FIRST_TOKEN: u64 = 1;
+/// The token of the first frames; never zero, as which unused sectors would pass, and even, so that
+/// they are in the first half.
+const FIRST_TOKEN: u64 = 2;
 
-/// The token of the frames in the redo log that the store does not have yet.
-const TOKEN_TABLE: TableDefinition<'static, (), u64> = TableDefinition::new("lampyrid_redo");
+/// The token of the first frames in the redo log that the store does not have yet.
+pub(crate) const TOKEN_TABLE: TableDefinition<'static, (), u64> =
+    TableDefinition::new("lampyrid_redo");
 
-const LOG_TABLE: TableDefinition<'static, u64, &'static [u8]> = TableDefinition::new(LOG);
+pub(crate) const LOG_TABLE: TableDefinition<'static, u64, &'static [u8]> =
+    TableDefinition::new(LOG);
 
 /// The journal in a redb database, which others may use as well (for other tables).
 ///
@@ -33,11 +37,13 @@ pub struct Database {
     state: Option<State>,
     /// Bytes of the log that may be dead whatever it holds.
     dead_bytes: u64,
+    /// Where the store takes what is in half of the redo log.
+    background: Background,
 }
 
 #[derive(Debug)]
 struct State {
-    index: Index,
+    taker: Taker,
     /// None in a store without a redo log.
     redo: Option<Redo>,
 }
@@ -46,7 +52,7 @@ impl Database {
     /// A journal in that store.
     #[must_use]
     pub fn new(store: Arc<StoreFile>) -> Self {
-        Self { store, state: None, dead_bytes: DEAD_BYTES }
+        Self { store, state: None, dead_bytes: DEAD_BYTES, background: in_thread }
     }
 
     /// Cleans a small log as well, for tests.
@@ -55,11 +61,16 @@ impl Database {
         Self { dead_bytes, ..self }
     }
 
+    /// Lets a test choose when the store takes something.
+    #[cfg(any(test, feature = "testkit"))]
+    pub(crate) fn taking_in(self, background: Background) -> Self {
+        Self { background, ..self }
+    }
+
     /// Bytes of the log, and those that are live.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> (u64, u64) {
-        let index = self.state.as_ref().map(|state| &state.index);
-        index.map_or((0, 0), |index| (index.total_bytes(), index.live_bytes()))
+        self.state.as_ref().map_or((0, 0), |state| state.taker.bytes())
     }
 
     fn read(&self) -> Result<(Image, State), JournalError> {
@@ -69,45 +80,67 @@ impl Database {
         if let Some(redo) = &redo {
             redo.settle_tail()?;
         }
-        Ok((image, State { index, redo }))
+        Ok((image, State { taker: Taker::new(index), redo }))
     }
 
-    /// What is in the redo log and these writes, in one transaction.
-    fn commit_to_store(
+    fn write(&self, state: &mut State, writes: Vec<RawWrite>) -> Result<(), JournalError> {
+        let State { taker, redo } = state;
+        let Some(redo) = redo else {
+            let rows = writes.into_iter().map(RawWrite::into_row).collect();
+            return taker.run(self.take(rows, None));
+        };
+        if taker.poll()? {
+            redo.taken();
+        }
+        if redo.is_due() && redo.can_turn() {
+            self.begin(taker, redo)?;
+        }
+        let writes = match redo.append(writes)? {
+            Appended::Durable => return Ok(()),
+            Appended::ToStore(writes) => return self.take_all(taker, redo, writes),
+            Appended::NoRoom(writes) => writes,
+        };
+        if taker.wait()? {
+            redo.taken();
+        }
+        if !redo.can_turn() {
+            // So it was found at the start.
+            return self.take_all(taker, redo, writes);
+        }
+        self.begin(taker, redo)?;
+        match redo.append(writes)? {
+            Appended::Durable => Ok(()),
+            // Not in an empty half, but then it is right as well.
+            Appended::NoRoom(writes) | Appended::ToStore(writes) => {
+                self.take_all(taker, redo, writes)
+            }
+        }
+    }
+
+    /// The store begins to take what is in this half of the log; commits go to the other.
+    fn begin(&self, taker: &mut Taker, redo: &mut Redo) -> Result<(), JournalError> {
+        let (rows, token) = redo.take();
+        redo.turn();
+        taker.begin(self.take(rows, Some(token)), self.background)
+    }
+
+    /// The store takes everything at once, and these writes with it.
+    fn take_all(
         &self,
-        state: &mut State,
+        taker: &mut Taker,
+        redo: &mut Redo,
         writes: Vec<RawWrite>,
     ) -> Result<(), JournalError> {
-        let State { index, redo } = state;
-        let mut all = redo.as_mut().map_or_else(Pending::new, Redo::take_pending);
-        all.extend(writes.into_iter().map(RawWrite::into_row));
-        let transaction = begin_durable(&self.store).map_err(store)?;
-        let mut log = transaction.open_table(LOG_TABLE).map_err(store)?;
-        let mut tail = Tail::at(index.next());
-        let bytes = |value: &Option<Vec<u8>>| value.as_ref().map_or(0, Vec::len);
-        let brought: usize = all.iter().map(|((_, key), value)| key.len() + bytes(value)).sum();
-        index.earned(CLEAN_FACTOR * brought as u64);
-        clean(&mut log, index, &mut tail, self.dead_bytes)?;
-        for ((table, key), value) in &all {
-            let place = tail.push(*table, key, value.as_deref())?;
-            index.wrote(*table, key, value.is_some(), place);
-        }
-        for (position, row) in tail.finish(index.oldest()) {
-            log.insert(position, row.as_slice()).map_err(store)?;
-            index.appended(row.len());
-        }
-        drop(log);
-        // What the redo log holds is over with this transaction, whatever becomes of it there.
-        let token = Uuid::new_v4().as_u64_pair().0;
-        if redo.is_some() {
-            let mut table = transaction.open_table(TOKEN_TABLE).map_err(store)?;
-            table.insert((), token).map_err(store)?;
-        }
-        transaction.commit().map_err(store)?;
-        if let Some(redo) = redo {
-            redo.restart(token);
-        }
+        taker.wait()?;
+        let (mut rows, token) = redo.take();
+        rows.extend(writes.into_iter().map(RawWrite::into_row));
+        taker.run(self.take(rows, Some(token)))?;
+        redo.restart(token);
         Ok(())
+    }
+
+    fn take(&self, rows: Pending, token: Option<u64>) -> Take {
+        Take { store: Arc::clone(&self.store), rows, token, dead_bytes: self.dead_bytes }
     }
 }
 
@@ -130,56 +163,24 @@ impl Journal for Database {
             Some(state) => state,
             None => self.read()?.1,
         };
-        let left = match &mut state.redo {
-            Some(redo) => redo.append(writes)?,
-            None => Some(writes),
-        };
-        if let Some(writes) = left {
-            self.commit_to_store(&mut state, writes)?;
-        }
+        self.write(&mut state, writes)?;
         self.state = Some(state);
         Ok(())
     }
 
     fn settle(&mut self) -> Result<(), JournalError> {
         let Some(mut state) = self.state.take() else { return Ok(()) };
-        if state.redo.as_ref().is_some_and(|redo| !redo.is_empty()) {
-            self.commit_to_store(&mut state, Vec::new())?;
+        if let State { taker, redo: Some(redo) } = &mut state {
+            if taker.wait()? {
+                redo.taken();
+            }
+            if !redo.is_empty() {
+                self.take_all(taker, redo, Vec::new())?;
+            }
         }
         self.state = Some(state);
         Ok(())
     }
-}
-
-/// Removes the oldest rows of the log while too much of it is dead and the commits so far have
-/// earned it, and appends again what of them is live.
-fn clean(
-    log: &mut redb::Table<'_, u64, &'static [u8]>,
-    index: &mut Index,
-    tail: &mut Tail,
-    dead_bytes: u64,
-) -> Result<(), JournalError> {
-    let end = index.next();
-    while index.oldest() < end && index.wants_cleaning(dead_bytes) {
-        let position = index.oldest();
-        let row = log.get(position).map_err(store)?;
-        let row = row.ok_or_else(|| log_error(position, "the row is missing"))?;
-        if !index.spend(row.value().len()) {
-            break;
-        }
-        for write in read_row(position, row.value())?.1 {
-            if index.is_live(&write) {
-                let place = tail.push(write.table, write.key, write.value)?;
-                index.wrote(write.table, write.key, true, place);
-            }
-        }
-        drop(row);
-        log.remove(position).map_err(store)?;
-    }
-    if !index.wants_cleaning(dead_bytes) {
-        index.forfeit();
-    }
-    Ok(())
 }
 
 /// Begins a write of which a killed process leaves either all or nothing, and never less than what
@@ -257,7 +258,7 @@ pub(crate) fn read_all(database: &impl ReadableDatabase) -> Result<Contents, Jou
     Ok(Contents { image, index, token: token.unwrap_or(FIRST_TOKEN) })
 }
 
-fn store(error: impl Into<redb::Error>) -> JournalError {
+pub(crate) fn store(error: impl Into<redb::Error>) -> JournalError {
     match error.into() {
         redb::Error::Io(error) => io_error(error),
         error => JournalError::Store(error.to_string()),

@@ -32,7 +32,7 @@ fn read(row: &[u8]) {
     }
 }
 
-/// The token of the redo logs here.
+/// The token of the redo logs here; that of the second half is one more.
 const TOKEN: u64 = 0x1234_5678_9abc_def0;
 
 /// The sectors of a redo log, as they are; and again as if all claims and checksums were right:
@@ -42,17 +42,21 @@ const TOKEN: u64 = 0x1234_5678_9abc_def0;
 /// If what was read is not read again after the rest was tidied up.
 pub fn redo_log(bytes: &[u8]) {
     read_log(bytes);
+    let pieces: Vec<&[u8]> = bytes.chunks(redo::PAYLOAD).collect();
+    let (first, second) = pieces.split_at(pieces.len() / 2);
+    read_log(&[sealed(TOKEN, first), sealed(TOKEN + 1, second)].concat());
+}
+
+/// One half of a redo log.
+fn sealed(token: u64, pieces: &[&[u8]]) -> Vec<u8> {
     let mut frame = 0;
-    let pieces = bytes.chunks(redo::PAYLOAD).enumerate();
-    let sealed: Vec<u8> = pieces
-        .flat_map(|(at, piece)| {
-            let byte = |index: usize| piece.get(index).copied().map_or(0, usize::from);
-            frame += u32::from(byte(0) % 2 == 1);
-            let place = (byte(1) % 8, byte(2) % 8);
-            redo::seal(TOKEN, frame, at, place, piece.get(3..).unwrap_or_default())
-        })
-        .collect();
-    read_log(&sealed);
+    let sector = |(at, piece): (usize, &&[u8])| {
+        let byte = |index: usize| piece.get(index).copied().map_or(0, usize::from);
+        frame += u32::from(byte(0) % 2 == 1);
+        let place = (byte(1) % 8, byte(2) % 8);
+        redo::seal(token, frame, at, place, piece.get(3..).unwrap_or_default())
+    };
+    pieces.iter().enumerate().flat_map(sector).collect()
 }
 
 fn read_log(bytes: &[u8]) {
@@ -65,8 +69,8 @@ fn read_log(bytes: &[u8]) {
     // An error is what most bytes are worth.
     let Ok(mut first) = read() else { return };
     assert!(first.settle_tail().is_ok(), "memory takes all");
-    let again = read().map(|mut again| again.take_pending());
-    assert_eq!(again, Ok(first.take_pending()), "what is read once is read again");
+    let again = read().map(|mut again| again.take());
+    assert_eq!(again, Ok(first.take()), "what is read once is read again");
 }
 
 /// A frame from another process: an envelope around a migration message.
@@ -209,17 +213,21 @@ mod tests {
         }
 
         let file = Arc::new(InMemoryBackend::new());
-        let front = 9 * redo::SECTOR;
+        let front = 17 * redo::SECTOR;
         file.set_len(front as u64).unwrap();
         let area = RedoArea::in_front(file.clone(), front as u64);
         let mut log = Redo::read(area, TOKEN, &mut Image::default()).unwrap();
-        for writes in [&writes[..1], &writes[1..]] {
+        for (number, writes) in [&writes[..1], &writes[1..], &writes[..2]].into_iter().enumerate() {
+            if number == 2 {
+                log.take();
+                log.turn();
+            }
             let writes = writes.iter().map(|(_, write)| encode_write(write).unwrap()).collect();
-            assert!(log.append(writes).unwrap().is_none());
+            assert!(matches!(log.append(writes).unwrap(), redo::Appended::Durable));
         }
-        let mut frames = vec![0; 3 * redo::SECTOR];
+        let mut frames = vec![0; 16 * redo::SECTOR];
         file.read(redo::SECTOR as u64, &mut frames).unwrap();
-        put("redo_log", "frames", &frames);
+        put("redo_log", "halves", &frames);
         let pieces = frames.chunks(redo::SECTOR).flat_map(|sector| {
             // A frame begins with the first of its sectors.
             let begins = u8::from(sector[11] > 0 && sector[13] == 0);
@@ -227,6 +235,8 @@ mod tests {
             [&place, &sector[16..16 + redo::PAYLOAD - 3]].concat()
         });
         put("redo_log", "pieces", &pieces.collect::<Vec<u8>>());
+        frames[8 * redo::SECTOR..].fill(0);
+        put("redo_log", "frames", &frames);
         frames[2 * redo::SECTOR..].fill(0);
         put("redo_log", "torn", &frames);
     }

@@ -10,10 +10,15 @@ mod index;
 mod locks;
 mod log;
 mod memory;
+mod one_file;
 mod open;
 mod overlay;
 mod redo;
 mod store_file;
+mod take;
+#[cfg(test)]
+mod take_tests;
+mod taker;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -27,6 +32,8 @@ pub use open::{OpenError, is_in_use, open_database};
 #[cfg(any(test, feature = "testkit"))]
 pub(crate) use store_file::SMALL_FRONT_BYTES;
 pub use store_file::StoreFile;
+#[cfg(any(test, feature = "testkit"))]
+pub(crate) use taker::at_once;
 pub(crate) use writer::{Report, Writer};
 
 use crate::{Image, Record};

@@ -1,7 +1,11 @@
 //! The redo log: small commits, one after the other, until the store takes them all at once.
 //!
+//! It has two halves. While the store takes what is in one, commits go to the other. What a half
+//! holds carries a token, one more with each change of halves, and the store says which token is
+//! the first that it does not have: frames of an older one are left over and mean nothing.
+//!
 //! ```text
-//! frame   = length of what follows (4)  row...
+//! frame   = length of what follows (4)  frames of the half before (4)  row...
 //! row     = length (4)  a row of the log, under the number of its frame (`log`)
 //! sector  = claim (16)  480 bytes of the frame  checksum (4)  claim again (12)
 //! claim   = token (8)  number of the frame (4)  [ sector of the frame (2)  sectors it has (2) ]
@@ -34,6 +38,13 @@ pub(crate) const PAYLOAD: usize = SECTOR - CLAIM - 4 - CLAIM_AGAIN;
 /// would cost more than it spares.
 const LARGE: usize = 4;
 
+/// Of a half, the part that is full when the store is to begin to take it. Small takes are short, and
+/// what is left of the half is there for commits that come before the one before is over.
+const DUE: usize = 4;
+
+/// Of a frame, before its rows.
+const HEAD: usize = 8;
+
 /// Where the redo log is in a file.
 #[derive(Clone, Debug)]
 pub(crate) struct RedoArea {
@@ -45,6 +56,16 @@ impl RedoArea {
     /// All but the first sector of what comes before the database in a file.
     pub(crate) fn in_front(file: Arc<dyn StorageBackend>, front: u64) -> Self {
         Self { file, range: SECTOR as u64..front }
+    }
+
+    /// The half in which frames of that token are.
+    fn half(&self, token: u64) -> Half {
+        let middle = self.range.start + (self.sectors() / 2 * SECTOR) as u64;
+        let range = match token % 2 {
+            0 => self.range.start..middle,
+            _ => middle..self.range.end,
+        };
+        Half { area: Self { file: Arc::clone(&self.file), range }, token, sector: 0, frame: 0 }
     }
 
     fn sectors(&self) -> usize {
@@ -68,10 +89,12 @@ impl RedoArea {
 #[derive(Debug)]
 pub(crate) struct Redo {
     area: RedoArea,
-    /// Frames of another token are left over from before the store took them.
-    token: u64,
-    sector: usize,
-    frame: u32,
+    /// That to which commits go.
+    half: Half,
+    /// The store may still need the other one: it has not taken what is there.
+    needed: bool,
+    /// Frames of the half before, if it is needed.
+    before: u32,
     pending: Pending,
 }
 
@@ -79,8 +102,20 @@ pub(crate) struct Redo {
 /// store takes it is written there once.
 pub(crate) type Pending = BTreeMap<(usize, Vec<u8>), Option<Vec<u8>>>;
 
+/// What became of a commit.
+#[derive(Debug)]
+pub(crate) enum Appended {
+    /// It is durable.
+    Durable,
+    /// There is no room for it in this half.
+    NoRoom(Vec<RawWrite>),
+    /// It is to go to the store at once, with all that is in the log.
+    ToStore(Vec<RawWrite>),
+}
+
 impl Redo {
-    /// Reads what is in the log, verified, and applies it to what the store holds.
+    /// Reads what is in the log from that token on, verified, and applies it to what the store
+    /// holds.
     ///
     /// # Errors
     /// [`JournalError::Record`] if what was acknowledged is damaged.
@@ -89,19 +124,38 @@ impl Redo {
         token: u64,
         image: &mut Image,
     ) -> Result<Self, JournalError> {
-        let mut redo = Self { area, token, sector: 0, frame: 0, pending: Pending::new() };
-        let bytes = redo.area.read().map_err(io_error)?;
-        let sectors: Vec<&[u8]> = bytes.chunks_exact(SECTOR).collect();
-        while let Some(frame) = redo.next_in(&sectors)? {
-            redo.sector += frame.len().div_ceil(PAYLOAD);
-            redo.apply(&frame, image)?;
-            redo.frame += 1;
+        let (half, next) = (area.half(token), area.half(token.wrapping_add(1)));
+        let mut redo = Self { area, half, needed: false, before: 0, pending: Pending::new() };
+        redo.read_half(None, image)?;
+        let first = std::mem::replace(&mut redo.half, next);
+        redo.before = first.frame;
+        redo.read_half(Some(first.frame), image)?;
+        if redo.half.frame == 0 {
+            // Not begun, whatever a crash left of its first frame.
+            (redo.half, redo.before) = (first, 0);
+        } else {
+            redo.needed = true;
         }
-        let rest = sectors.iter().skip(redo.sector);
-        let later = rest.filter_map(|sector| claim(sector, token)).any(|of| of > redo.frame);
-        match later {
-            true => Err(log_error(redo.frame.into(), "the redo log lacks the frame")),
-            false => Ok(redo),
+        Ok(redo)
+    }
+
+    /// Reads one half, before which another had that many frames, if that is known.
+    fn read_half(&mut self, before: Option<u32>, image: &mut Image) -> Result<(), JournalError> {
+        let bytes = self.half.area.read().map_err(io_error)?;
+        let sectors: Vec<&[u8]> = bytes.chunks_exact(SECTOR).collect();
+        while let Some(frame) = self.half.next_in(&sectors)? {
+            if let Some(number) = before.filter(|_| frames_before(&frame) != before) {
+                return Err(log_error(number.into(), "the redo log lacks the frame"));
+            }
+            self.half.sector += frame.len().div_ceil(PAYLOAD);
+            self.apply(&frame, image)?;
+            self.half.frame += 1;
+        }
+        let Half { token, sector, frame, .. } = self.half;
+        let rest = sectors.iter().skip(sector);
+        match rest.filter_map(|sector| claim(sector, token)).any(|of| of > frame) {
+            true => Err(log_error(frame.into(), "the redo log lacks the frame")),
+            false => Ok(()),
         }
     }
 
@@ -109,6 +163,121 @@ impl Redo {
     /// crash cut short: part of it could pass for part of the next one. After a failed sync the
     /// system may show what the disk does not have.
     pub(crate) fn settle_tail(&self) -> Result<(), JournalError> {
+        if !self.needed {
+            // All of the next half is such a frame.
+            self.area.half(self.half.token.wrapping_add(1)).settle_tail()?;
+        }
+        self.half.settle_tail()
+    }
+
+    fn apply(&mut self, frame: &[u8], image: &mut Image) -> Result<(), JournalError> {
+        for row in rows(frame) {
+            for write in read_row(self.half.frame.into(), row)?.1 {
+                decode_row(image, write.table, write.key, write.value)?;
+                let name = (write.table, write.key.to_vec());
+                self.pending.insert(name, write.value.map(<[u8]>::to_vec));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes these writes durable, if they are few and there is room.
+    ///
+    /// # Errors
+    /// The disk's; whether they are durable is unknown then.
+    pub(crate) fn append(&mut self, writes: Vec<RawWrite>) -> Result<Appended, JournalError> {
+        let all = self.half.area.sectors();
+        let least: usize = writes.iter().map(RawWrite::bytes).sum();
+        if least / PAYLOAD * LARGE > all {
+            // Not worth encoding, to be thrown away.
+            return Ok(Appended::ToStore(writes));
+        }
+        let frame = self.encode(&writes)?;
+        let sectors = frame.len().div_ceil(PAYLOAD);
+        if sectors * LARGE > all {
+            return Ok(Appended::ToStore(writes));
+        }
+        if self.half.sector + sectors > all {
+            return Ok(Appended::NoRoom(writes));
+        }
+        self.half.append(&frame)?;
+        self.pending.extend(writes.into_iter().map(RawWrite::into_row));
+        Ok(Appended::Durable)
+    }
+
+    fn encode(&self, writes: &[RawWrite]) -> Result<Vec<u8>, JournalError> {
+        // Each row under the same number: which of the frame's rows it is does not matter.
+        let mut frame = vec![0; 4];
+        frame.extend_from_slice(&self.before.to_be_bytes());
+        for write in writes {
+            let mut tail = Tail::at(self.half.frame.into());
+            tail.push(write.table, &write.key, write.value.as_deref())?;
+            for (_, row) in tail.finish(0) {
+                frame.extend_from_slice(&(row.len() as u32).to_be_bytes());
+                frame.extend_from_slice(&row);
+            }
+        }
+        let length = u32::try_from(frame.len() - 4)
+            .map_err(|_| JournalError::Encode("a commit is too long".to_owned()))?;
+        frame[..4].copy_from_slice(&length.to_be_bytes());
+        Ok(frame)
+    }
+
+    /// True if the store has everything.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.half.frame == 0 && !self.needed
+    }
+
+    /// True if the store should take what is in this half, when it can.
+    pub(crate) fn is_due(&self) -> bool {
+        self.half.sector * DUE >= self.half.area.sectors()
+    }
+
+    /// True if the store has what is in the other half, so that commits can go there.
+    pub(crate) fn can_turn(&self) -> bool {
+        !self.needed
+    }
+
+    /// What the store is to take, and the token that it is to know then.
+    pub(crate) fn take(&mut self) -> (Pending, u64) {
+        (std::mem::take(&mut self.pending), self.half.token.wrapping_add(1))
+    }
+
+    /// Commits go to the other half, while the store takes what is in this one.
+    ///
+    /// # Panics
+    /// If it has not taken what is in the other one.
+    pub(crate) fn turn(&mut self) {
+        assert!(!self.needed, "what the store does not have is not written over");
+        self.before = self.half.frame;
+        self.half = self.area.half(self.half.token.wrapping_add(1));
+        self.needed = true;
+    }
+
+    /// The store has what is in the other half.
+    pub(crate) fn taken(&mut self) {
+        self.needed = false;
+    }
+
+    /// The store has everything.
+    pub(crate) fn restart(&mut self, token: u64) {
+        self.half = self.area.half(token);
+        (self.needed, self.before) = (false, 0);
+        self.pending.clear();
+    }
+}
+
+/// One half of the log, and where the next frame goes in it.
+#[derive(Debug)]
+struct Half {
+    area: RedoArea,
+    token: u64,
+    sector: usize,
+    frame: u32,
+}
+
+impl Half {
+    fn settle_tail(&self) -> Result<(), JournalError> {
         let bytes = self.area.read().map_err(io_error)?;
         let claims = |sector: &[u8]| claim(sector, self.token);
         let sectors = bytes.chunks_exact(SECTOR).enumerate();
@@ -161,36 +330,9 @@ impl Redo {
         log_error(self.frame.into(), "a sector of the redo log is damaged")
     }
 
-    fn apply(&mut self, frame: &[u8], image: &mut Image) -> Result<(), JournalError> {
-        for row in rows(frame) {
-            for write in read_row(self.frame.into(), row)?.1 {
-                decode_row(image, write.table, write.key, write.value)?;
-                let name = (write.table, write.key.to_vec());
-                self.pending.insert(name, write.value.map(<[u8]>::to_vec));
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes these writes durable, if they are few and there is room; else gives them back.
-    ///
-    /// # Errors
-    /// The disk's; whether they are durable is unknown then.
-    pub(crate) fn append(
-        &mut self,
-        writes: Vec<RawWrite>,
-    ) -> Result<Option<Vec<RawWrite>>, JournalError> {
-        let all = self.area.sectors();
-        let least: usize = writes.iter().map(RawWrite::bytes).sum();
-        if least / PAYLOAD * LARGE > all {
-            // Not worth encoding, to be thrown away.
-            return Ok(Some(writes));
-        }
-        let frame = self.encode(&writes)?;
+    /// Makes a frame durable for which there is room.
+    fn append(&mut self, frame: &[u8]) -> Result<(), JournalError> {
         let sectors = frame.len().div_ceil(PAYLOAD);
-        if sectors * LARGE > all || self.sector + sectors > all {
-            return Ok(Some(writes));
-        }
         let mut bytes = Vec::with_capacity(sectors * SECTOR);
         for (index, payload) in frame.chunks(PAYLOAD).enumerate() {
             let at = self.sector + index;
@@ -199,51 +341,20 @@ impl Redo {
         self.area.write(self.sector, &bytes)?;
         self.sector += sectors;
         self.frame += 1;
-        self.pending.extend(writes.into_iter().map(RawWrite::into_row));
-        Ok(None)
+        Ok(())
     }
+}
 
-    fn encode(&self, writes: &[RawWrite]) -> Result<Vec<u8>, JournalError> {
-        // Each row under the same number: which of the frame's rows it is does not matter.
-        let mut frame = vec![0; 4];
-        for write in writes {
-            let mut tail = Tail::at(self.frame.into());
-            tail.push(write.table, &write.key, write.value.as_deref())?;
-            for (_, row) in tail.finish(0) {
-                frame.extend_from_slice(&(row.len() as u32).to_be_bytes());
-                frame.extend_from_slice(&row);
-            }
-        }
-        let length = u32::try_from(frame.len() - 4)
-            .map_err(|_| JournalError::Encode("a commit is too long".to_owned()))?;
-        frame[..4].copy_from_slice(&length.to_be_bytes());
-        Ok(frame)
-    }
-
-    /// True if the store has everything.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.frame == 0
-    }
-
-    /// What the store is to take.
-    pub(crate) fn take_pending(&mut self) -> Pending {
-        std::mem::take(&mut self.pending)
-    }
-
-    /// The store has taken everything, and knows this token.
-    pub(crate) fn restart(&mut self, token: u64) {
-        self.token = token;
-        self.sector = 0;
-        self.frame = 0;
-        self.pending.clear();
-    }
+fn frames_before(frame: &[u8]) -> Option<u32> {
+    frame.get(4..HEAD)?.try_into().map(u32::from_be_bytes).ok()
 }
 
 /// The rows of a frame, as far as they can be told apart.
 fn rows(frame: &[u8]) -> impl Iterator<Item = &[u8]> {
     let number = |bytes: &[u8]| bytes.try_into().map(u32::from_be_bytes).ok();
     let length = frame.get(..4).and_then(number).unwrap_or(0) as usize;
-    let mut rest = frame.get(4..4 + length).or(frame.get(4..)).unwrap_or_default();
+    let rest = frame.get(4..4 + length).or(frame.get(4..)).unwrap_or_default();
+    let mut rest = rest.get(HEAD - 4..).unwrap_or_default();
     std::iter::from_fn(move || {
         let length = rest.get(..4).and_then(number)? as usize;
         let row = rest.get(4..4 + length).or(rest.get(4..))?;
@@ -314,12 +425,21 @@ mod tests {
 
     fn area() -> RedoArea {
         let file = InMemoryBackend::new();
-        file.set_len(64 * 1024).unwrap();
-        RedoArea::in_front(Arc::new(file), 64 * 1024)
+        file.set_len(128 * 1024).unwrap();
+        RedoArea::in_front(Arc::new(file), 128 * 1024)
     }
 
-    fn set(area: &RedoArea, bytes: &[u8]) {
-        area.file.write(area.range.start, bytes).unwrap();
+    fn set(half: &RedoArea, bytes: &[u8]) {
+        half.file.write(half.range.start, bytes).unwrap();
+    }
+
+    /// The half that is written first.
+    fn first(area: &RedoArea) -> RedoArea {
+        area.half(TOKEN).area
+    }
+
+    fn appended(redo: &mut Redo, writes: Vec<RawWrite>) -> bool {
+        matches!(redo.append(writes).unwrap(), Appended::Durable)
     }
 
     /// So many bubbles, of numbers that no other frame has.
@@ -339,7 +459,7 @@ mod tests {
         let area = area();
         let (mut redo, _) = read(&area).unwrap();
         for (frame, count) in (1..).zip(counts) {
-            assert!(redo.append(writes(frame, count)).unwrap().is_none());
+            assert!(appended(&mut redo, writes(frame, count)));
         }
         (area, redo)
     }
@@ -348,58 +468,62 @@ mod tests {
     fn what_was_appended_is_read_until_the_store_has_taken_it() {
         let (area, _) = filled([1, 40, 3]);
         let (mut again, found) = read(&area).unwrap();
-        assert_eq!((found, again.pending.len(), again.frame), (44, 44, 3));
-        assert!(again.append(writes(4, 1)).unwrap().is_none());
+        assert_eq!((found, again.pending.len(), again.half.frame), (44, 44, 3));
+        assert!(appended(&mut again, writes(4, 1)));
         assert_eq!(read(&area).unwrap().1, 45);
         // Left over, once there is another token.
         let mut image = Image::default();
         let fresh = Redo::read(area.clone(), TOKEN + 1, &mut image).unwrap();
-        assert_eq!((image.bubbles.len(), fresh.frame, fresh.sector), (0, 0, 0));
+        assert_eq!((image.bubbles.len(), fresh.half.frame, fresh.half.sector), (0, 0, 0));
     }
 
     #[test]
     fn what_is_large_or_finds_no_room_is_given_back() {
         let area = area();
         let (mut redo, _) = read(&area).unwrap();
-        assert_eq!(redo.append(writes(1, 900)).unwrap().map(|writes| writes.len()), Some(900));
-        let mut appended = 0;
-        while redo.append(writes(2 + appended, 20)).unwrap().is_none() {
-            appended += 1;
+        let given_back = redo.append(writes(1, 900)).unwrap();
+        assert!(matches!(given_back, Appended::ToStore(writes) if writes.len() == 900));
+        let mut count = 0;
+        while appended(&mut redo, writes(2 + count, 20)) {
+            count += 1;
         }
-        assert!((20..127).contains(&appended), "{appended}");
-        assert_eq!(read(&area).unwrap().1, 20 * appended as usize);
+        assert!((20..127).contains(&count), "{count}");
+        let given_back = redo.append(writes(2 + count, 20)).unwrap();
+        assert!(matches!(given_back, Appended::NoRoom(writes) if writes.len() == 20));
+        assert_eq!(read(&area).unwrap().1, 20 * count as usize);
         redo.restart(TOKEN);
-        assert!(redo.append(writes(1, 20)).unwrap().is_none());
+        assert!(appended(&mut redo, writes(1, 20)));
     }
 
     #[test]
     fn a_frame_cut_short_in_any_way_was_never_there_and_leaves_nothing_behind() {
         for lost in 1..1_u32 << 6 {
             let area = area();
+            let half = first(&area);
             let (mut redo, _) = read(&area).unwrap();
-            assert!(redo.append(writes(1, 2)).unwrap().is_none());
-            let (begin, before) = (redo.sector, area.read().unwrap());
-            assert!(redo.append(writes(2, 60)).unwrap().is_none());
-            assert_eq!(redo.sector - begin, 6, "the ways to lose some of it");
-            let mut torn = area.read().unwrap();
+            assert!(appended(&mut redo, writes(1, 2)));
+            let (begin, before) = (redo.half.sector, half.read().unwrap());
+            assert!(appended(&mut redo, writes(2, 60)));
+            assert_eq!(redo.half.sector - begin, 6, "the ways to lose some of it");
+            let mut torn = half.read().unwrap();
             for sector in (0..6).filter(|sector| lost >> sector & 1 == 1) {
                 let range = (begin + sector) * SECTOR..(begin + sector + 1) * SECTOR;
                 torn[range.clone()].copy_from_slice(&before[range]);
             }
-            set(&area, &torn);
+            set(&half, &torn);
             let (mut again, found) = read(&area).unwrap();
             assert_eq!(found, 2, "lost {lost:06b}");
             again.settle_tail().unwrap();
             // The next one is as long, and crashes as well, where the other did not.
-            assert!(again.append(writes(3, 60)).unwrap().is_none());
-            let whole = area.read().unwrap();
+            assert!(appended(&mut again, writes(3, 60)));
+            let whole = half.read().unwrap();
             for sector in (0..6).filter(|sector| lost >> sector & 1 == 0) {
                 let mut torn = whole.clone();
                 torn[(begin + sector) * SECTOR..(begin + sector + 1) * SECTOR].fill(0);
-                set(&area, &torn);
+                set(&half, &torn);
                 assert_eq!(read(&area).unwrap().1, 2, "lost {lost:06b}, then {sector}");
             }
-            set(&area, &whole);
+            set(&half, &whole);
             assert_eq!(read(&area).unwrap().1, 62, "lost {lost:06b}");
         }
     }
@@ -407,22 +531,79 @@ mod tests {
     #[test]
     fn no_changed_byte_of_what_was_acknowledged_passes_for_a_crash() {
         let (area, redo) = filled([5, 20, 9]);
-        let whole = area.read().unwrap();
-        for at in 0..redo.sector * SECTOR {
+        let half = first(&area);
+        let whole = half.read().unwrap();
+        for at in 0..redo.half.sector * SECTOR {
             let mut changed = whole.clone();
             changed[at] ^= 0x5a;
-            set(&area, &changed);
+            set(&half, &changed);
             assert!(read(&area).is_err(), "byte {at}");
         }
         // A whole sector that is as it was before looks like a crash only in the last frame.
-        for sector in 0..redo.sector {
+        for sector in 0..redo.half.sector {
             let mut changed = whole.clone();
             changed[sector * SECTOR..(sector + 1) * SECTOR].fill(0);
-            set(&area, &changed);
+            set(&half, &changed);
             match read(&area) {
-                Err(_) => assert!(sector < redo.sector - 1),
-                Ok((left, found)) => assert_eq!((left.frame, found), (2, 25), "sector {sector}"),
+                Err(_) => assert!(sector < redo.half.sector - 1),
+                Ok((left, found)) => {
+                    assert_eq!((left.half.frame, found), (2, 25), "sector {sector}")
+                }
             }
         }
+    }
+
+    /// A log whose first half is being taken, with so many frames in each half.
+    fn turned(frames: [u128; 2]) -> (RedoArea, Redo) {
+        let area = area();
+        let (mut redo, _) = read(&area).unwrap();
+        (1..=frames[0]).for_each(|frame| assert!(appended(&mut redo, writes(frame, 2))));
+        redo.take();
+        redo.turn();
+        (1..=frames[1]).for_each(|frame| assert!(appended(&mut redo, writes(100 + frame, 3))));
+        (area, redo)
+    }
+
+    #[test]
+    fn both_halves_are_read_until_the_store_has_taken_the_first() {
+        let (area, mut redo) = turned([4, 2]);
+        assert!(!redo.can_turn());
+        let (again, found) = read(&area).unwrap();
+        assert_eq!((found, again.pending.len(), again.can_turn()), (14, 14, false));
+        let mut image = Image::default();
+        let taken = Redo::read(area.clone(), TOKEN + 1, &mut image).unwrap();
+        assert_eq!((image.bubbles.len(), taken.half.frame, taken.can_turn()), (6, 2, true));
+        redo.taken();
+        assert!(appended(&mut redo, writes(200, 1)));
+        redo.take();
+        redo.turn();
+        assert!(appended(&mut redo, writes(300, 1)));
+        let mut image = Image::default();
+        Redo::read(area, TOKEN + 1, &mut image).unwrap();
+        assert_eq!(image.bubbles.len(), 8, "written over is only what the store has");
+    }
+
+    #[test]
+    fn a_first_half_without_its_last_frames_is_no_crash_once_the_other_has_begun() {
+        let (area, _) = turned([4, 1]);
+        let half = first(&area);
+        let mut bytes = half.read().unwrap();
+        bytes[3 * SECTOR..4 * SECTOR].fill(0);
+        set(&half, &bytes);
+        assert!(read(&area).is_err());
+    }
+
+    #[test]
+    fn what_a_crash_left_of_the_other_halfs_first_frame_is_gone_before_it_is_written_again() {
+        let (area, mut redo) = turned([4, 0]);
+        let other = area.half(TOKEN + 1).area;
+        assert!(appended(&mut redo, writes(9, 60)));
+        let mut torn = other.read().unwrap();
+        torn[..SECTOR].fill(0);
+        set(&other, &torn);
+        let (again, found) = read(&area).unwrap();
+        assert_eq!((found, again.can_turn()), (8, true));
+        again.settle_tail().unwrap();
+        assert!(other.read().unwrap().iter().all(|byte| *byte == 0));
     }
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use redb::StorageBackend;
 
 use super::locks::locks_of_file;
+use super::one_file::OneFile;
 use super::redo::RedoArea;
 
 /// What a store begins with; the last byte is the version of the layout.
-const MAGIC: &[u8; 16] = b"lampyrid store\n\x01";
+const MAGIC: &[u8; 16] = b"lampyrid store\n\x02";
 
-/// Bytes before the redb database: the first sector, and the redo log of the journal. A longer log
-/// makes the store's transactions rarer, but each of them a longer pause for whoever waits.
-pub(crate) const FRONT_BYTES: u64 = 512 * 1024;
+/// Bytes before the redb database: the first sector, and the two halves of the journal's redo log.
+pub(crate) const FRONT_BYTES: u64 = 1024 * 1024;
 
 /// Bytes written at once to a new front: what is written as one the system may keep as one, and
 /// then counts as written whole whenever a sector of it is.
@@ -20,7 +20,7 @@ const PIECE: usize = 4096;
 
 /// The same for tests, in which it is full all the time.
 #[cfg(any(test, feature = "testkit"))]
-pub(crate) const SMALL_FRONT_BYTES: u64 = 16 * 1024;
+pub(crate) const SMALL_FRONT_BYTES: u64 = 32 * 1024;
 
 /// An open store: one file with a redb database, and before it the redo log in which small commits
 /// of the journal wait until the database takes them all at once.
@@ -46,7 +46,9 @@ impl StoreFile {
             }
             file.write(0, MAGIC).map_err(io)?;
         }
-        let database = Behind { file: Arc::clone(&file), front };
+        // The store and the redo log sync the same file at the same time.
+        let file = Arc::new(OneFile::new(file));
+        let database = Behind { file: file.clone(), front };
         let redo = RedoArea::in_front(file, front);
         let database = builder.create_with_backend(database)?;
         Ok(Self { database, redo: Some(redo) })

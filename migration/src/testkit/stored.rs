@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::disk::{CrashDisk, Survival};
 use super::world::World;
-use crate::journal::{SMALL_FRONT_BYTES, StoreFile};
+use crate::journal::{SMALL_FRONT_BYTES, StoreFile, at_once};
 use crate::{Database, Image, Journal, JournalError, Record, RecordKind, Write};
 
 /// Memory for the store's cache: small, so that pages go to the disk before their commit as well.
@@ -45,7 +45,8 @@ impl Stored {
         let disk = Arc::new(self.disk.clone());
         let opened = StoreFile::open(&builder, disk, SMALL_FRONT_BYTES)
             .map_err(|error| JournalError::Store(error.to_string()))?;
-        let mut journal = Database::new(Arc::new(opened)).cleaning_from(DEAD_BYTES);
+        let journal = Database::new(Arc::new(opened)).cleaning_from(DEAD_BYTES);
+        let mut journal = journal.taking_in(at_once);
         let image = journal.replay()?;
         self.journal = Some(journal);
         Ok(image)
