@@ -7,6 +7,7 @@ use lampyrid_tests::load::{Order, Setup};
 use tempfile::TempDir;
 
 use crate::mover::Mover;
+use crate::work;
 
 /// Several movers on loopback, each with a data directory of its own in one temporary directory.
 pub(crate) struct Fleet {
@@ -101,11 +102,16 @@ impl Fleet {
     pub(crate) fn disk(&self, at: usize) -> u64 {
         size_of_files(&self.data_dir(at))
     }
+}
 
-    /// Keeps everything for whoever looks for the cause of what is wrong.
-    pub(crate) fn keep(self) -> PathBuf {
-        (0..self.size()).for_each(|at| self.kill(at));
-        self.directory.keep()
+/// If anything is wrong, it keeps everything for whoever looks for the cause.
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            (0..self.size()).for_each(|at| self.kill(at));
+            self.directory.disable_cleanup(true);
+            work::tell(&format!("data and logs are in {}", self.directory.path().display()));
+        }
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn measure(plan: &Plan, _: &Floors) {
         "",
         &table::verdict("0", once == expected),
     );
-    assert_eq!(once, expected, "data and logs are in {}", fleet.keep().display());
+    assert_eq!(once, expected, "entities that are active once");
 }
 
 fn report(plan: &Plan, all: &Tally, resident: &[u64]) {

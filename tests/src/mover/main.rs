@@ -24,7 +24,8 @@ use crate::moves::Moves;
 /// Entities created by one request.
 const CREATE_MAX: usize = 10_000;
 
-#[tokio::main]
+// Several of these share a machine of few cores: more threads in each only get in each other's way.
+#[tokio::main(worker_threads = 1)]
 async fn main() {
     let mut first = String::new();
     std::io::stdin().read_line(&mut first).expect("stdin is open");
