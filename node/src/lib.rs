@@ -16,6 +16,8 @@ mod node;
 pub mod recover;
 mod storage;
 mod supervision;
+#[cfg(feature = "testkit")]
+pub mod testkit;
 #[cfg(feature = "cli")]
 pub mod workload;
 

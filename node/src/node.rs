@@ -9,6 +9,7 @@ mod leaver;
 mod memory;
 #[cfg(feature = "cli")]
 pub(crate) mod metrics;
+mod net;
 mod parts;
 mod registrar;
 #[cfg(test)]
@@ -261,12 +262,23 @@ impl Node {
     /// [`Fatal`], if nobody asked it to stop.
     pub async fn stopped(&self) -> Result<(), Fatal> {
         let end = self.end.wait().await;
+        self.let_go().await;
+        end
+    }
+
+    /// Ends it without a word to anybody, and waits until it has let go of its data directory.
+    #[cfg(feature = "testkit")]
+    pub(crate) async fn abandon(&self) {
+        self.end.set(Ok(()));
+        self.let_go().await;
+    }
+
+    async fn let_go(&self) {
         self.tree.ended().await;
         let until = self.clock.now() + RELEASE_LIMIT;
         while !self.lease.is_over() && self.clock.now() < until {
             self.clock.sleep_until(self.clock.now() + READY_PAUSE).await;
         }
-        end
     }
 }
 

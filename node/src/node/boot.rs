@@ -7,13 +7,14 @@ use std::sync::atomic::AtomicBool;
 use lampyrid_membership::{ViewEvent, start_identity};
 use lampyrid_migration::{Directory, MigrationMessage};
 use lampyrid_registry::RegistryHandle;
-use lampyrid_wire::{BubbleId, ClusterId, ProcessId};
+use lampyrid_wire::{BubbleId, Clock, ClusterId, ProcessId, SystemClock};
 use ractor::SpawnErr;
 use tokio::net::TcpListener;
 
 use super::Node;
 use super::builder::Host;
 use super::leaver::Leaver;
+use super::net::Net;
 use super::parts::{LateRegistry, Parts};
 use super::registrar::Registrar;
 use super::tree::{Counters, Tree};
@@ -79,11 +80,45 @@ async fn blocking<T: Send + 'static>(
 }
 
 pub(super) async fn start(config: NodeConfig, host: Host) -> Result<Node, StartError> {
+    let storage = open(&config).await?;
+    let listener = Arc::new(listen(config.listen, &storage).await?);
+    let bound = listener
+        .local_addr()
+        .map_err(|source| StartError::Listen { address: config.listen, source })?;
+    let addresses = resolve(&config, bound).await?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
+    let links = |parts: &Parts| parts.links(&config, listener, addresses.1);
+    assemble(&config, host, storage, clock, &addresses, links).await
+}
+
+/// The same on a network in memory, under its clock.
+#[cfg(feature = "testkit")]
+pub(super) async fn start_on(
+    config: NodeConfig,
+    host: Host,
+    network: crate::testkit::Network,
+) -> Result<Node, StartError> {
+    let storage = open(&config).await?;
+    let addresses = resolve(&config, config.listen).await?;
+    let clock = Arc::clone(network.clock());
+    let links = |parts: &Parts| Ok(parts.station(&config, network, addresses.1));
+    assemble(&config, host, storage, clock, &addresses, links).await
+}
+
+async fn open(config: &NodeConfig) -> Result<Storage, StartError> {
     config.check()?;
     let data_dir = config.data_dir.clone();
-    let storage = blocking(move || Ok(Storage::open(data_dir.as_deref())?)).await?;
-    let listener = Arc::new(listen(config.listen, &storage).await?);
-    let (seeds, advertised) = resolve(&config, &listener).await?;
+    blocking(move || Ok(Storage::open(data_dir.as_deref())?)).await
+}
+
+async fn assemble(
+    config: &NodeConfig,
+    host: Host,
+    storage: Storage,
+    clock: Arc<dyn Clock>,
+    (seeds, advertised): &(Vec<SocketAddr>, SocketAddr),
+    links: impl FnOnce(&Parts) -> Result<Net, StartError>,
+) -> Result<Node, StartError> {
     let identity = {
         let storage = storage.clone();
         let fault = storage.clone();
@@ -96,8 +131,8 @@ pub(super) async fn start(config: NodeConfig, host: Host) -> Result<Node, StartE
     if let (Some(cluster), None, true) = (identity.cluster, &identity.view, seeds.is_empty()) {
         return Err(StartError::NoSeed(cluster));
     }
-    let parts = Parts::new(&config, identity, advertised, &storage)?;
-    let links = parts.links(&config, listener, advertised)?;
+    let parts = Parts::new(config, identity, *advertised, &storage, clock)?;
+    let links = links(&parts)?;
     let counters = Counters { links: links.counters(), ..parts.counters.clone() };
     let arguments = parts.migration(&storage, host, links.clone());
     let tree =
@@ -113,14 +148,14 @@ pub(super) async fn start(config: NodeConfig, host: Host) -> Result<Node, StartE
     // Known from here on: nobody asks before there is a view.
     let _ = parts.registry.set(registry.clone());
     let migration = parts.handle(Arc::new(HostOf(registry.clone())));
-    tree.add(parts.rest(&config, &seeds, &storage, links, &registry, &migration));
+    tree.add(parts.rest(config, seeds, &storage, links, &registry, &migration));
     let slot = parts.migration_slot.clone();
     parts.port.subscribe(Arc::new(move |event: ViewEvent| {
         // A restarting actor reads the current state by itself.
         let _ = slot.cast(MigrationMessage::View(event));
     }));
     if !seeds.is_empty() && parts.identity.view.is_none() {
-        parts.watch_join(seeds, config.join_timeout);
+        parts.watch_join(seeds.clone(), config.join_timeout);
     }
     let registrar = Registrar::new(
         Arc::clone(&parts.clock),
@@ -173,11 +208,8 @@ async fn listen(wanted: SocketAddr, storage: &Storage) -> Result<TcpListener, St
 /// if another has one.
 async fn resolve(
     config: &NodeConfig,
-    listener: &TcpListener,
+    bound: SocketAddr,
 ) -> Result<(Vec<SocketAddr>, SocketAddr), StartError> {
-    let bound = listener
-        .local_addr()
-        .map_err(|source| StartError::Listen { address: config.listen, source })?;
     let (join, advertise) = (config.join.clone(), config.advertise.clone());
     blocking(move || {
         let mut seeds = Vec::new();

@@ -58,4 +58,14 @@ impl NodeBuilder {
     pub async fn start(self) -> Result<Node, StartError> {
         boot::start(self.config, self.host).await
     }
+
+    /// Starts it on a network in memory, under that network's clock; several may run in one
+    /// process. It is at [`NodeConfig::listen`] there, and its seeds are addresses there.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running.
+    #[cfg(feature = "testkit")]
+    pub async fn start_on(self, network: &crate::testkit::Network) -> Result<Node, StartError> {
+        boot::start_on(self.config, self.host, network.clone()).await
+    }
 }

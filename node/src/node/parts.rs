@@ -17,7 +17,7 @@ use lampyrid_migration::{Directory, MigrationArguments, MigrationHandle, Migrati
 use lampyrid_registry::{Hooks, Post, RegistryArguments, RegistryHandle, RegistryMessage};
 use lampyrid_wire::{
     BootNonce, BubbleId, Channel, Clock, ClusterId, Inbound, Member, Outbound, Peer, ProcessId,
-    Slot, SystemClock, Term,
+    Slot, Term,
 };
 use rand::Rng;
 use tokio::net::TcpListener;
@@ -27,6 +27,7 @@ use super::boot::StartError;
 use super::builder::Host;
 use super::end::{End, Fatal, NotJoined};
 use super::memory::Memory;
+use super::net::Net;
 use super::tree::{Claims, Counters, Rest};
 use crate::config::NodeConfig;
 use crate::links::{Bounds, Cookie, LinksConfig, LinksHandle, LinksHooks, Lives, Plain};
@@ -70,8 +71,8 @@ impl Parts {
         identity: AcceptorState,
         advertised: SocketAddr,
         storage: &Storage,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, StartError> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
         let me = Member {
             process: identity.process,
             incarnation: identity.incarnation,
@@ -117,19 +118,38 @@ impl Parts {
         )
     }
 
+    fn peer(&self) -> Peer {
+        let Member { process, incarnation, .. } = self.me;
+        Peer { process, incarnation, nonce: self.nonce }
+    }
+
+    /// A place on a network in memory.
+    #[cfg(feature = "testkit")]
+    pub(super) fn station(
+        &self,
+        config: &NodeConfig,
+        network: crate::testkit::Network,
+        advertised: SocketAddr,
+    ) -> Net {
+        let place = crate::testkit::Place::new(
+            self.peer(),
+            config.cluster_name.clone(),
+            self.identity.cluster,
+            self.port.barred().clone(),
+            self.link_hooks(),
+        );
+        Net::Memory(crate::testkit::Station::new(network, advertised, place))
+    }
+
     pub(super) fn links(
         &self,
         config: &NodeConfig,
         listener: Arc<TcpListener>,
         advertised: SocketAddr,
-    ) -> Result<LinksHandle, StartError> {
+    ) -> Result<Net, StartError> {
         let links = LinksConfig {
             listener,
-            me: Peer {
-                process: self.me.process,
-                incarnation: self.me.incarnation,
-                nonce: self.nonce,
-            },
+            me: self.peer(),
             advertised,
             cluster_name: config.cluster_name.clone(),
             cluster: self.identity.cluster,
@@ -141,7 +161,7 @@ impl Parts {
             seed: self.nonce.0,
             bounds: Bounds::default(),
         };
-        Ok(LinksHandle::new(links, self.link_hooks())?)
+        Ok(Net::Tcp(LinksHandle::new(links, self.link_hooks())?))
     }
 
     fn link_hooks(&self) -> LinksHooks {
@@ -188,7 +208,7 @@ impl Parts {
         &self,
         storage: &Storage,
         host: Host,
-        links: LinksHandle,
+        links: Net,
     ) -> impl Fn() -> MigrationArguments + Send + Sync + use<> {
         let (clock, view, nonce) = (Arc::clone(&self.clock), self.view.clone(), self.nonce);
         let (journal, slot) = (storage.journal.clone(), self.migration_slot.clone());
@@ -226,7 +246,7 @@ impl Parts {
         config: &NodeConfig,
         seeds: &[SocketAddr],
         storage: &Storage,
-        links: LinksHandle,
+        links: Net,
         registry: &RegistryHandle,
         migration: &MigrationHandle,
     ) -> Rest {

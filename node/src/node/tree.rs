@@ -17,7 +17,8 @@ use ractor::{Actor, ActorCell, ActorStatus, SpawnErr};
 use tokio::sync::watch;
 
 use super::end::{End, Fatal};
-use crate::links::{LinkCounters, LinksHandle};
+use super::net::Net;
+use crate::links::LinkCounters;
 use crate::supervision::{
     ChildSpec, Intensity, RestartCounters, Supervisor, SupervisorArguments, SupervisorMessage,
     SupervisorRef,
@@ -74,7 +75,7 @@ impl Claims {
 
 /// How to start the children that need the bubbles to be known.
 pub(super) struct Rest {
-    pub(super) links: LinksHandle,
+    pub(super) links: Net,
     pub(super) membership: MembershipArguments,
     pub(super) registry: RegistryArguments,
     pub(super) coordinator: CoordinatorArguments,
@@ -128,8 +129,8 @@ impl Tree {
     /// Starts the other children, in the order in which one needs the other.
     pub(super) fn add(&self, rest: Rest) {
         let Rest { links, membership, registry, coordinator, broadcaster } = rest;
-        let children = [
-            ChildSpec::new(NAMES[1], move |supervisor| {
+        let links = match links {
+            Net::Tcp(links) => Some(ChildSpec::new(NAMES[1], move |supervisor| {
                 let links = links.clone();
                 async move {
                     links
@@ -137,7 +138,11 @@ impl Tree {
                         .await
                         .map_err(|error| SpawnErr::StartupFailed(error.into()))
                 }
-            }),
+            })),
+            #[cfg(feature = "testkit")]
+            Net::Memory(_) => None,
+        };
+        let others = [
             ChildSpec::new(NAMES[2], move |supervisor| {
                 linked(MembershipActor, membership.clone(), supervisor)
             }),
@@ -151,7 +156,7 @@ impl Tree {
                 linked(BroadcasterActor, broadcaster.clone(), supervisor)
             }),
         ];
-        for child in children {
+        for child in links.into_iter().chain(others) {
             // A supervisor that has ended already has said why.
             let _ = self.supervisor.cast(SupervisorMessage::Add(child));
         }
