@@ -35,6 +35,8 @@ use self::tree::Tree;
 use crate::config::NodeConfig;
 use crate::links::{LinkCounters, Lives};
 use crate::storage::Lease;
+#[cfg(feature = "testkit")]
+use crate::supervision::SupervisorMessage;
 use crate::{Reason, RegistryError};
 
 /// How often a process that is not ready yet looks whether it is.
@@ -264,6 +266,14 @@ impl Node {
         let end = self.end.wait().await;
         self.let_go().await;
         end
+    }
+
+    /// Ends a supervised actor, by its name in [`Node::restarts`], in the middle of whatever it does.
+    /// Its supervisor starts it again.
+    #[cfg(feature = "testkit")]
+    pub fn kill_actor(&self, name: &str) {
+        // Without a supervisor nothing runs.
+        let _ = self.tree.supervisor().cast(SupervisorMessage::Kill(name.to_owned()));
     }
 
     /// Ends it without a word to anybody, and waits until it has let go of its data directory.

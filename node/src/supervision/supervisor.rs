@@ -97,6 +97,9 @@ pub(crate) enum SupervisorMessage {
     Add(ChildSpec),
     /// The pause before a restart is over.
     Start(usize),
+    /// End that child as a panic would; for tests.
+    #[cfg(feature = "testkit")]
+    Kill(String),
 }
 
 // Never sent to another process.
@@ -116,6 +119,16 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    #[cfg(feature = "testkit")]
+    fn kill(&self, name: &str, myself: &SupervisorRef) {
+        for child in myself.get_children() {
+            let place = self.actors.get(&child.get_id());
+            if place.is_some_and(|place| self.arguments.children[*place].name == name) {
+                child.kill();
+            }
+        }
+    }
+
     async fn start(&mut self, child: usize, myself: &SupervisorRef) {
         let spec = &self.arguments.children[child];
         match (spec.spawn)(myself.get_cell()).await {
@@ -196,6 +209,11 @@ impl Actor for Supervisor {
                 running.arguments.children.len() - 1
             }
             SupervisorMessage::Start(child) => child,
+            #[cfg(feature = "testkit")]
+            SupervisorMessage::Kill(name) => {
+                running.kill(&name, &myself);
+                return Ok(());
+            }
         };
         running.start(child, &myself).await;
         Ok(())
