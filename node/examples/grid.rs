@@ -57,7 +57,7 @@ fn cell(x: u8, y: u8) -> BubbleId {
     BubbleId::from_name(&name(x, y))
 }
 
-fn host<'a>(cluster: &'a Cluster, bubble: BubbleId) -> Option<&'a Node> {
+fn host(cluster: &Cluster, bubble: BubbleId) -> Option<&Node> {
     cluster
         .running()
         .find(|node| node.registry().find_process(bubble) == Some(node.member().process))

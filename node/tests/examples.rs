@@ -1,5 +1,6 @@
 //! The examples that run several processes in one do what they say.
 #![cfg(feature = "testkit")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
 
