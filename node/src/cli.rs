@@ -5,11 +5,13 @@ mod args;
 mod audit;
 mod bar;
 mod client;
+mod config;
 mod confirm;
 mod demo;
 mod drain;
 mod duration;
 mod failure;
+mod generate;
 mod leave;
 mod locate;
 mod logs;
@@ -27,7 +29,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Args, Command};
+use args::{Args, Command, ConfigArgs, ConfigCommand};
 use failure::Failure;
 
 /// Runs the command that the arguments ask for.
@@ -61,5 +63,8 @@ async fn run(command: Command) -> Result<(), Failure> {
         Command::Drain(args) => drain::run(args).await,
         Command::Leave(args) => leave::run(args).await,
         Command::Recover(args) => recover::run(args).await,
+        Command::Config(ConfigArgs { command: ConfigCommand::Check(args) }) => config::check(&args),
+        Command::Completions(args) => generate::completions(&args),
+        Command::Man(args) => generate::man(&args),
     }
 }

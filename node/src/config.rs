@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lampyrid_wire::BubbleId;
 
-pub use cookie::{Cookie, CookieError, MAX_COOKIE_BYTES, load_or_generate};
+pub use cookie::{COOKIE_FILE, Cookie, CookieError, MAX_COOKIE_BYTES, load_or_generate};
 pub use host_port::{HostPort, ParseHostPortError};
 
 /// The most bubbles one process hosts.

@@ -28,6 +28,9 @@ pub(crate) enum Command {
     Drain(DrainArgs),
     Bar(BarArgs),
     Recover(RecoverArgs),
+    Config(ConfigArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 /// Starts a cluster of child processes, moves entities about, kills and restarts the coordinator,
@@ -222,6 +225,46 @@ pub(crate) struct RecoverArgs {
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) logs: LogArgs,
+}
+
+/// Looks at the configuration of a process without starting it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  lampyrid config check --config /etc/lampyrid/a.toml")]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Reads flags, variables and file as `lampyrid node` would, and prints every setting and where
+    /// it comes from
+    ///
+    /// Files are read and names of addresses to listen on are looked up; nothing is bound or
+    /// written. The shared secret and the admin token are not shown. Exit 2, naming the flag, the
+    /// variable, or the file and line, if `lampyrid node` would refuse it.
+    #[command(after_help = "Example:\n  lampyrid config check --config /etc/lampyrid/a.toml")]
+    Check(Box<NodeArgs>),
+}
+
+/// Prints a script that completes commands and options, for a shell.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  lampyrid completions bash > /etc/bash_completion.d/lampyrid"
+)]
+pub(crate) struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Prints the manual page, or writes those of all commands.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  lampyrid man --dir /usr/local/share/man/man1")]
+pub(crate) struct ManArgs {
+    /// Write a page for each command into this directory, which must be there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// Which process to ask.

@@ -19,11 +19,7 @@ pub(crate) enum LogFormat {
 
 /// Logs to stderr from now on.
 pub(crate) fn start(filter: &str, format: LogFormat, source: &str) -> Result<(), Failure> {
-    // The substrate warns whenever a session ends and prints whole frames at debug: nobody who did
-    // not name it wants that.
-    let quiet = if filter.contains("ractor") { "" } else { ",ractor=error,ractor_cluster=error" };
-    let filter = EnvFilter::try_new(format!("{filter}{quiet}"))
-        .map_err(|error| Failure::usage(format!("{source}: `{filter}`: {error}")))?;
+    let filter = self::filter(filter, source)?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -33,4 +29,13 @@ pub(crate) fn start(filter: &str, format: LogFormat, source: &str) -> Result<(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     set.map_err(|error| Failure::failed(format!("cannot start logging: {error}")))
+}
+
+/// What the text asks for.
+pub(crate) fn filter(text: &str, source: &str) -> Result<EnvFilter, Failure> {
+    // The substrate warns whenever a session ends and prints whole frames at debug: nobody who did
+    // not name it wants that.
+    let quiet = if text.contains("ractor") { "" } else { ",ractor=error,ractor_cluster=error" };
+    EnvFilter::try_new(format!("{text}{quiet}"))
+        .map_err(|error| Failure::usage(format!("{source}: `{text}`: {error}")))
 }

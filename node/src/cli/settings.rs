@@ -125,6 +125,11 @@ impl Settings {
         self.0.get(key).map(|entry| &entry.source)
     }
 
+    /// A setting as it was given, and where it came from.
+    pub(crate) fn shown(&self, key: &str) -> Option<(String, &Source)> {
+        self.0.get(key).map(|entry| (entry.texts.join(", "), &entry.source))
+    }
+
     /// A setting of one value.
     pub(crate) fn one<T: FromStr<Err: fmt::Display>>(
         &self,

@@ -9,7 +9,7 @@ use crate::links::limits::MIN_COOKIE_BYTES;
 pub const MAX_COOKIE_BYTES: usize = 1_024;
 
 /// The name of the generated secret in the data directory.
-const COOKIE_FILE: &str = "cookie";
+pub const COOKIE_FILE: &str = "cookie";
 
 /// The secret that the processes of a cluster prove to each other. Never sent, printed or logged.
 #[derive(Clone, PartialEq, Eq)]
