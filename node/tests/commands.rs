@@ -164,3 +164,39 @@ fn a_closed_stdout_is_no_panic() {
     assert_eq!(run(&["leave", "--admin", &url]).status.code(), Some(0));
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn completions_and_manual_pages_are_made_for_every_command() {
+    for shell in ["bash", "zsh", "fish"] {
+        let output = run(&["completions", shell]);
+        assert!(output.status.success());
+        assert!(String::from_utf8(output.stdout).unwrap().contains("migrate"), "{shell}");
+    }
+    let page = String::from_utf8(run(&["man"]).stdout).unwrap();
+    assert!(page.starts_with(".ie") || page.contains(".TH lampyrid"), "{page}");
+    let home = tempfile::tempdir().unwrap();
+    let output = run(&["man", "--dir", home.path().to_str().unwrap()]);
+    assert!(output.status.success());
+    assert!(home.path().join("lampyrid-node.1").exists());
+    refused(&["man", "--dir", "/nonexistent"], 2, "--dir");
+}
+
+#[test]
+fn a_checked_configuration_is_shown_with_its_sources_and_a_bad_one_is_refused() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/lampyrid.example.toml");
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("data");
+    let output =
+        run(&["config", "check", "--config", example, "--data-dir", dir.to_str().unwrap()]);
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let line = |key: &str| shown.lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    assert!(line("data-dir").ends_with("--data-dir"), "{shown}");
+    assert!(
+        line("listen ").contains("127.0.0.1:7001") && line("listen ").contains(example),
+        "{shown}"
+    );
+    assert!(!dir.exists(), "nothing is written");
+    refused(&["config", "check", "--bubbles", "many"], 2, "--bubbles");
+    refused(&["config", "check", "--config", "/nonexistent"], 2, "--config");
+}

@@ -249,9 +249,7 @@ pub(crate) enum ConfigCommand {
 
 /// Prints a script that completes commands and options, for a shell.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  lampyrid completions bash > /etc/bash_completion.d/lampyrid"
-)]
+#[command(after_help = "Example:\n  lampyrid completions bash > /etc/bash_completion.d/lampyrid")]
 pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_name = "SHELL")]

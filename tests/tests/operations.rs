@@ -1,0 +1,128 @@
+//! What operators do with real processes: restart them one after the other, back them up and
+//! restore them.
+#![allow(missing_docs, clippy::expect_used, reason = "a test")]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+
+use lampyrid_tests::{Cluster, Options};
+use serde_json::json;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_lampyrid-under-test");
+
+/// So many processes with a bubble and so many entities each.
+fn stage(size: usize, entities: usize, workload: bool) -> (Cluster, BTreeSet<String>) {
+    let mut cluster = Cluster::empty(BINARY);
+    for _ in 0..size {
+        let options = Options::default();
+        cluster.add(match workload {
+            true => options.with("--workload", "drift").with("--drift-rate", "40"),
+            false => options,
+        });
+    }
+    cluster.wait_agreed();
+    let mut all = BTreeSet::new();
+    for at in 0..size {
+        let bubble = cluster.admin(at).bubbles_of(&cluster.node(at).id()).remove(0);
+        let body = json!({ "bubble": bubble, "count": entities, "state": at });
+        let created = cluster.admin(at).post("/v1/entities", &body).expect("an answer");
+        let ids = created.body["ids"].as_array().expect("ids").clone();
+        all.extend(ids.iter().filter_map(|id| id.as_str().map(str::to_owned)));
+    }
+    assert_eq!(all.len(), size * entities);
+    (cluster, all)
+}
+
+fn epoch(cluster: &Cluster) -> u64 {
+    cluster.wait_agreed().0["epoch"].as_u64().expect("an epoch")
+}
+
+/// Moves that are committed at those that run, since they started.
+fn committed(cluster: &Cluster) -> u64 {
+    let audits = cluster.running().into_iter().filter_map(|at| cluster.admin(at).get("/v1/audit"));
+    audits.filter_map(|audit| audit.body["migrated"]["committed"].as_u64()).sum()
+}
+
+#[test]
+fn five_loaded_processes_are_restarted_one_after_the_other() {
+    let (mut cluster, all) = stage(5, 40, true);
+    for at in 0..5 {
+        let before = epoch(&cluster);
+        assert_eq!(cluster.terminate(at).code(), Some(0), "a graceful leave");
+        cluster.restart(at);
+        cluster.node(at).wait_ready();
+        let after = epoch(&cluster);
+        assert_eq!(after - before, 2, "one view without it, and one with it again");
+        let moved = committed(&cluster);
+        lampyrid_tests::eventually("moves to go on", || {
+            (committed(&cluster) > moved).then_some(())
+        });
+    }
+    for at in 0..5 {
+        // What drifts comes to rest.
+        assert_eq!(cluster.terminate(at).code(), Some(0));
+        cluster.restart_adding(at, Options::default().with("--workload", "none"));
+        cluster.node(at).wait_ready();
+    }
+    cluster.wait_agreed();
+    cluster.wait_exactly_once(&all);
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a new directory");
+    for file in std::fs::read_dir(from).expect("a directory").flatten() {
+        std::fs::copy(file.path(), to.join(file.file_name())).expect("a copy");
+    }
+}
+
+#[test]
+fn a_stopped_cluster_is_backed_up_and_restored_as_a_whole() {
+    let (mut cluster, all) = stage(3, 50, false);
+    // Moved once, so that it shows whose word counts.
+    let some: Vec<&str> = all.iter().take(40).map(String::as_str).collect();
+    let to = cluster.admin(2).bubbles_of(&cluster.node(2).id()).remove(0);
+    for at in 0..2 {
+        cluster.admin(at).migrate(&some, &to, 20_000).expect("an answer");
+    }
+    cluster.wait_exactly_once(&all);
+    for at in 0..3 {
+        assert_eq!(cluster.terminate(at).code(), Some(0));
+    }
+    let backup = tempfile::tempdir().expect("a directory");
+    for at in 0..3 {
+        let place = backup.path().join(at.to_string());
+        copy(&cluster.data_dir(at), &place);
+        std::fs::remove_dir_all(cluster.data_dir(at)).expect("it is there");
+        copy(&place, &cluster.data_dir(at));
+    }
+    for at in 0..3 {
+        cluster.restart(at);
+    }
+    cluster.wait_agreed();
+    cluster.wait_exactly_once(&all);
+}
+
+/// The options of the systemd unit, with its directories moved to one of the test's.
+#[test]
+fn the_unit_starts_with_options_that_the_program_takes() {
+    let unit = include_str!("../../docs/systemd/lampyrid@.service");
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command");
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("a.toml");
+    std::fs::write(&file, "name = \"a\"\n").expect("a file");
+    let file = file.display().to_string();
+    let words = line.split(' ').map(|word| match word {
+        "/etc/lampyrid/%i.toml" => file.clone(),
+        "/var/lib/lampyrid/%i" => home.path().display().to_string(),
+        word => word.to_owned(),
+    });
+    let words: Vec<String> = words.collect();
+    assert_eq!(words[..2], ["/usr/local/bin/lampyrid", "node"]);
+    let mut command = Command::new(BINARY);
+    command.args(["config", "check"]).args(&words[2..]);
+    let output = command.output().expect("it runs");
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && shown.contains("data-dir"), "{shown}{error}");
+}
