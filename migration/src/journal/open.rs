@@ -11,7 +11,7 @@ use super::JournalError;
 use super::database::{Contents, read_all};
 use super::overlay::Overlay;
 use super::redo::{Redo, RedoArea};
-use super::store_file::{Behind, FRONT_BYTES, StoreFile, has_magic};
+use super::store_file::{Behind, FRONT_BYTES, LAYOUT, StoreFile, layout};
 
 /// Memory the store may use as its cache.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
@@ -141,8 +141,14 @@ fn read(path: &Path, pages: bool) -> Result<(), OpenError> {
     if file.len().map_err(io)? == 0 {
         return Err(damage("the file is empty"));
     }
-    if !has_magic(&*file).map_err(io)? || overlay.len().map_err(io)? == 0 {
-        return Err(damage("it does not begin as a store of this version does, or is cut off"));
+    match layout(&*file).map_err(io)? {
+        Some(LAYOUT) if overlay.len().map_err(io)? > 0 => {}
+        Some(LAYOUT) => return Err(damage("it is cut off")),
+        Some(other) => {
+            let why = format!("its layout is version {other}, and this program reads {LAYOUT}");
+            return Err(damage(&why));
+        }
+        None => return Err(damage("it does not begin as a store does")),
     }
     // redb may panic on what it did not write itself.
     let verdict = catch_unwind(AssertUnwindSafe(|| -> Result<(), OpenError> {

@@ -59,14 +59,18 @@ impl StoreFile {
     }
 }
 
-/// True if a file begins as a store does.
-pub(crate) fn has_magic(file: &dyn StorageBackend) -> Result<bool, io::Error> {
+/// The version of the layout that this program reads and writes.
+pub(crate) const LAYOUT: u8 = MAGIC[MAGIC.len() - 1];
+
+/// The version of the layout that a file claims to have; none if it does not begin as a store does.
+pub(crate) fn layout(file: &dyn StorageBackend) -> Result<Option<u8>, io::Error> {
     let mut magic = [0; MAGIC.len()];
-    let long_enough = file.len()? >= FRONT_BYTES;
-    if long_enough {
-        file.read(0, &mut magic)?;
+    if file.len()? < MAGIC.len() as u64 {
+        return Ok(None);
     }
-    Ok(long_enough && magic == *MAGIC)
+    file.read(0, &mut magic)?;
+    let name = MAGIC.len() - 1;
+    Ok((magic[..name] == MAGIC[..name]).then_some(magic[name]))
 }
 
 /// A database without a redo log, for tests.

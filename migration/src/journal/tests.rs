@@ -212,6 +212,19 @@ fn something_else_altogether_is_a_typed_error() {
 }
 
 #[test]
+fn a_store_of_another_layout_says_which() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("store.redb");
+    fill(&path);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[15] = 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let error = open_database(&path).unwrap_err().to_string();
+    assert!(error.contains("its layout is version 1, and this program reads 2"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes, "it is left alone");
+}
+
+#[test]
 fn a_row_under_another_key_or_version_is_noticed() {
     let mut image = Image::default();
     let record = put(5, b"state");
