@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
-use lampyrid_wire::{ClusterId, Incarnation, Member, Peer};
+use lampyrid_wire::{ClusterId, Incarnation, Member, Peer, ProcessId};
 
 /// What the links tell membership. Up and down of one peer come in order; a session that was
 /// displaced or refused before it was up is not reported.
@@ -55,6 +55,12 @@ pub enum RefusalReason {
     /// There are as many sessions as allowed.
     #[error("it has no room for another session")]
     TooManySessions,
+    /// A certificate is missing, expired, of another authority, or names another process.
+    #[error("a certificate is not accepted: check --tls-cert, --tls-ca and --name on both sides")]
+    Certificate,
+    /// Only one of the two speaks TLS.
+    #[error("only one of the two speaks TLS: give both --tls-cert, --tls-key and --tls-ca")]
+    Tls,
 }
 
 /// What a bare connect to an address brought.
@@ -84,6 +90,13 @@ pub trait LinkControl: Send + Sync + 'static {
 
     /// From now on this process is that incarnation of itself: all sessions end and are made anew.
     fn set_incarnation(&self, incarnation: Incarnation);
+
+    /// The name that a peer with a session has proved to be its own; `None` if nothing was asked to
+    /// be proved.
+    fn proven_name(&self, process: ProcessId) -> Option<String> {
+        let _ = process;
+        None
+    }
 
     /// Connects to `address`, sends nothing, closes.
     fn probe(

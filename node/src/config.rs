@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use lampyrid_wire::BubbleId;
 
+pub use crate::links::{TlsError, TlsFiles};
 pub use cookie::{COOKIE_FILE, Cookie, CookieError, MAX_COOKIE_BYTES, load_or_generate};
 pub use host_port::{HostPort, ParseHostPortError};
 
@@ -59,6 +60,9 @@ pub struct NodeConfig {
     pub bubbles: Bubbles,
     /// The secret shared by the processes of the cluster.
     pub cookie: Cookie,
+    /// Certificate, key and authority for mutual TLS between processes. The certificate has to name
+    /// [`Self::name`].
+    pub tls: Option<TlsFiles>,
     /// Leave to listen beyond loopback although links are not encrypted.
     pub allow_insecure_bind: bool,
 }
@@ -75,7 +79,7 @@ pub enum ConfigError {
     /// Listening beyond loopback in the clear was not asked for.
     #[error(
         "{address} is not a loopback address and links are not encrypted: anyone on the way could \
-         read and change them; --allow-insecure-bind says that this network is trusted"
+         read and change them; give --tls-cert, --tls-key and --tls-ca, or --allow-insecure-bind, which says that this network is trusted"
     )]
     InsecureBind {
         /// The address.
@@ -134,6 +138,7 @@ impl NodeConfig {
             data_dir: None,
             bubbles: Bubbles::Count(1),
             cookie,
+            tls: None,
             allow_insecure_bind: false,
         }
     }
@@ -145,7 +150,8 @@ impl NodeConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         check_name("name", &self.name)?;
         check_name("cluster-name", &self.cluster_name)?;
-        if !self.listen.ip().is_loopback() && !self.allow_insecure_bind {
+        let is_safe = self.listen.ip().is_loopback() || self.tls.is_some();
+        if !is_safe && !self.allow_insecure_bind {
             return Err(ConfigError::InsecureBind { address: self.listen });
         }
         if self.advertise.as_ref().is_some_and(|at| at.port == 0) {
@@ -206,6 +212,10 @@ mod tests {
         open.listen = "0.0.0.0:7000".parse().unwrap();
         assert_eq!(open.check().unwrap_err().setting(), "listen");
         open.allow_insecure_bind = true;
+        assert_eq!(open.check(), Ok(()));
+        open.allow_insecure_bind = false;
+        let [cert, key, ca] = ["c", "k", "a"].map(PathBuf::from);
+        open.tls = Some(TlsFiles { cert, key, ca });
         assert_eq!(open.check(), Ok(()));
     }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::admin::Admin;
+use crate::authority::Authority;
 use crate::process::{NodeProcess, Options};
 use crate::wait::eventually;
 
@@ -15,6 +16,7 @@ use crate::wait::eventually;
 pub struct Cluster {
     binary: PathBuf,
     directory: TempDir,
+    authority: Option<Authority>,
     options: Vec<Options>,
     nodes: Vec<Option<NodeProcess>>,
 }
@@ -32,13 +34,47 @@ impl Cluster {
         cluster
     }
 
-    /// No node yet.
+    /// The same with mutual TLS between them.
+    #[must_use]
+    pub fn secured(binary: &str, size: usize) -> Self {
+        let mut cluster = Self::empty(binary);
+        cluster.secure();
+        for _ in 0..size {
+            cluster.add(Options::default());
+        }
+        cluster.wait_agreed();
+        cluster
+    }
+
+    /// Gives certificates to all nodes from now on.
+    pub fn secure(&mut self) {
+        self.authority = Some(Authority::new(&self.directory.path().join("tls")));
+    }
+
+    /// Who signs the certificates of the nodes, if they have any.
+    #[must_use]
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
+    }
+
+    /// No node yet. With `LAMPYRID_TEST_TLS` in the environment they get certificates: so every
+    /// test of processes can be run with TLS.
     #[must_use]
     pub fn empty(binary: &str) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         std::fs::write(directory.path().join("cookie"), "a cookie for tests only, 0123456789")
             .expect("the temporary directory is writable");
-        Self { binary: binary.into(), directory, options: Vec::new(), nodes: Vec::new() }
+        let mut cluster = Self {
+            binary: binary.into(),
+            directory,
+            authority: None,
+            options: Vec::new(),
+            nodes: Vec::new(),
+        };
+        if std::env::var_os("LAMPYRID_TEST_TLS").is_some() {
+            cluster.secure();
+        }
+        cluster
     }
 
     /// The directory of everything.
@@ -62,6 +98,9 @@ impl Cluster {
             .data(&self.data_dir(at));
         if let Some(Some(first)) = self.nodes.first() {
             options = options.with("--join", first.address());
+        }
+        if let Some(authority) = &self.authority {
+            options.arguments.extend(authority.flags(&format!("node-{at}")));
         }
         options.arguments.extend(extra.arguments);
         options.environment.extend(extra.environment);

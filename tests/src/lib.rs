@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a harness for tests: what fails here fails the test")]
 
 mod admin;
+mod authority;
 mod cluster;
 pub mod load;
 #[cfg(target_os = "linux")]
@@ -15,6 +16,7 @@ mod wait;
 mod witness;
 
 pub use admin::{Admin, Answer};
+pub use authority::Authority;
 pub use cluster::Cluster;
 pub use place::{Forward, Place};
 pub use process::{NodeProcess, Options};

@@ -275,6 +275,15 @@ impl MembershipState {
                 return None;
             }
         };
+        if let Protocol::Join { member, .. } = &message
+            && let Some(proven) = self.arguments.links.proven_name(inbound.from.process)
+            && proven != member.name
+        {
+            Counters::add(&counters.undecodable, 1);
+            let claimed = &member.name;
+            tracing::warn!(from = %inbound.from, proven, claimed, "asked to join by another name");
+            return None;
+        }
         if let Protocol::JoinRefused { reason, .. } = &message {
             tracing::info!(by = %inbound.from, %reason, "not let in there; asking others");
         }

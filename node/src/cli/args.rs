@@ -53,11 +53,33 @@ pub(crate) struct DemoArgs {
     /// Makes the choices of what moves where repeatable
     #[arg(long, value_name = "N")]
     pub(crate) rng_seed: Option<u64>,
+    /// A certificate for mutual TLS between the processes, which are called n1, n2 and so on
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca"])]
+    pub(crate) tls_cert: Option<String>,
+    /// Its private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<String>,
+    /// Authorities that signed it
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_ca: Option<String>,
     /// End with one JSON object on stdout instead of the table
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) logs: LogArgs,
+}
+
+impl DemoArgs {
+    /// What the processes are given to secure their links.
+    pub(crate) fn security(&self) -> Vec<String> {
+        let files = [
+            ("--tls-cert", &self.tls_cert),
+            ("--tls-key", &self.tls_key),
+            ("--tls-ca", &self.tls_ca),
+        ];
+        let given = files.into_iter().filter_map(|(flag, file)| Some([flag, file.as_deref()?]));
+        given.flatten().map(str::to_owned).collect()
+    }
 }
 
 /// Shows the view, its members, the coordinator, the bubbles and the moves under way.

@@ -40,7 +40,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     let mut signals = Signals::catch()?;
     args.logs.start()?;
     let progress = Progress::new(args.duration.0);
-    let mut cluster = Cluster::new(args.nodes, args.bubbles)?;
+    let mut cluster = Cluster::new(args.nodes, args.bubbles, args.security())?;
     let result = tokio::select! {
         result = play(&args, &mut cluster, &progress) => result,
         _ = signals.next() => Err(Failure::Interrupted),

@@ -168,7 +168,7 @@ fn explain(node: &NodeConfig, cookie: CookieOrigin) {
     if own && !node.join.is_empty() {
         tracing::warn!("the processes to join have another secret and will refuse this one");
     }
-    if !node.listen.ip().is_loopback() {
+    if !node.listen.ip().is_loopback() && node.tls.is_none() {
         tracing::warn!(listen = %node.listen, "listening beyond loopback without encryption");
     }
 }

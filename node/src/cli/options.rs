@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::admin::Token;
 use crate::config::{
-    Bubbles, COOKIE_FILE, Cookie, CookieError, HostPort, MAX_NAME_BYTES, NodeConfig,
+    Bubbles, COOKIE_FILE, Cookie, CookieError, HostPort, MAX_NAME_BYTES, NodeConfig, TlsFiles,
     load_or_generate,
 };
 use clap::ValueEnum;
@@ -99,16 +99,16 @@ pub(crate) struct NodeArgs {
     /// in LAMPYRID_COOKIE, else one generated in the data directory]
     #[arg(long, value_name = "FILE")]
     cookie_file: Option<String>,
-    /// Certificate for mutual TLS between processes (comes in a later version)
+    /// Certificate of this process for mutual TLS with the others, as PEM; it has to name --name
     #[arg(long, value_name = "FILE")]
     tls_cert: Option<String>,
-    /// Private key for mutual TLS between processes (comes in a later version)
+    /// Private key of --tls-cert, as PEM, readable by its owner only
     #[arg(long, value_name = "FILE")]
     tls_key: Option<String>,
-    /// Authority for mutual TLS between processes (comes in a later version)
+    /// Authorities that sign the certificates of processes, as PEM
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<String>,
-    /// Listen beyond loopback although nothing is encrypted, or without an admin token
+    /// Listen beyond loopback although there is no TLS, or no admin token
     #[arg(long)]
     allow_insecure_bind: bool,
     /// Built-in workload: none or drift [default: none]
@@ -226,12 +226,6 @@ impl NodeArgs {
         };
         let file = file.as_ref().map(|(path, source)| (path.as_path(), *source));
         let settings = Settings::load(SETTINGS, self.flags(), &variable, file)?;
-        for key in ["tls-cert", "tls-key", "tls-ca"] {
-            if settings.source(key).is_some() {
-                let detail = "TLS between processes comes in a later version";
-                return Err(settings.fault(key, detail));
-            }
-        }
         let allow_insecure_bind = settings.is_on("allow-insecure-bind")?;
         let log = log(&settings, &variable)?;
         let admin_token = admin_token(&settings)?;
@@ -241,7 +235,11 @@ impl NodeArgs {
         let mut node = NodeConfig::new(default_name(), Cookie::random());
         node.allow_insecure_bind = allow_insecure_bind;
         fill(&mut node, &settings)?;
+        node.tls = tls(&settings)?;
         node.check().map_err(|error| settings.fault(error.setting(), error))?;
+        if let Some(files) = &node.tls {
+            files.check(&node.name).map_err(|error| settings.fault(error.setting(), error))?;
+        }
         let cookie = CookieOrigin::Fleeting;
         Ok((settings, NodeOptions { node, cookie, admin, admin_token, drift_rate, log }))
     }
@@ -303,6 +301,24 @@ fn fill(node: &mut NodeConfig, settings: &Settings) -> Result<(), Failure> {
     }
     node.bubbles = bubbles(settings)?;
     Ok(())
+}
+
+/// All three files, or none.
+fn tls(settings: &Settings) -> Result<Option<TlsFiles>, Failure> {
+    const KEYS: [&str; 3] = ["tls-cert", "tls-key", "tls-ca"];
+    let mut files = Vec::new();
+    for key in KEYS {
+        files.push(settings.one::<PathBuf>(key)?);
+    }
+    let given = files.iter().position(Option::is_some);
+    match (given, <[Option<PathBuf>; 3]>::try_from(files)) {
+        (Some(_), Ok([Some(cert), Some(key), Some(ca)])) => Ok(Some(TlsFiles { cert, key, ca })),
+        (Some(given), _) => {
+            let detail = "mutual TLS needs all of --tls-cert, --tls-key and --tls-ca";
+            Err(settings.fault(KEYS[given], detail))
+        }
+        (None, _) => Ok(None),
+    }
 }
 
 fn bubbles(settings: &Settings) -> Result<Bubbles, Failure> {
@@ -572,8 +588,10 @@ mod tests {
         let token = file("t0ken\n");
         let path = token.path().to_str().unwrap();
         resolve(&["--admin", "0.0.0.0:7000", "--admin-token-file", path], &[]).unwrap();
-        refused(&["--tls-cert", "x"], &[], "--tls-cert: TLS");
-        refused(&[], &[("LAMPYRID_TLS_KEY", "x")], "LAMPYRID_TLS_KEY: TLS");
+        refused(&["--tls-cert", "x"], &[], "--tls-cert: mutual TLS needs all of");
+        refused(&[], &[("LAMPYRID_TLS_KEY", "x")], "LAMPYRID_TLS_KEY: mutual TLS needs all of");
+        let all = ["--name", "a", "--tls-cert", "x", "--tls-key", path, "--tls-ca", "x"];
+        refused(&all, &[], "--tls-cert: x: ");
     }
 
     #[test]

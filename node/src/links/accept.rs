@@ -12,6 +12,7 @@ use super::counters::{Gauge, count};
 use super::handshake::{Handshake, HandshakeError};
 use super::hello::Side;
 use super::limits::{HANDSHAKE_LIMIT, MAX_HANDSHAKES};
+use super::one_sided;
 use super::shared::Shared;
 
 /// After an accept that failed, most likely for want of file descriptors.
@@ -45,7 +46,7 @@ pub(crate) async fn accept(shared: Arc<Shared>) {
                     running.insert(number, Running { task: tasks.spawn(handshake), authenticated });
                 }
                 Err(error) => {
-                    if let Some(left_out) = shared.log.admit(shared.config.clock.now(), "accept") {
+                    if let Some(left_out) = shared.log.admit(shared.config.clock.now(), "accept", "") {
                         tracing::warn!(%error, left_out, "cannot accept a connection");
                     }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -64,7 +65,7 @@ pub(crate) async fn accept(shared: Arc<Shared>) {
 /// Makes room; false if every handshake has an authenticated peer.
 fn evict(running: &mut BTreeMap<u64, Running>, shared: &Shared) -> bool {
     count(&shared.counters.evicted, 1);
-    if let Some(left_out) = shared.log.admit(shared.config.clock.now(), "evicted") {
+    if let Some(left_out) = shared.log.admit(shared.config.clock.now(), "evicted", "") {
         tracing::warn!(left_out, "too many handshakes at once; the oldest gives way");
     }
     let oldest = running.iter().find(|(_, r)| !r.authenticated.load(Ordering::Acquire));
@@ -87,7 +88,9 @@ async fn greet(
         Handshake { shared: Arc::clone(&shared), side: Side::Acceptor, address, authenticated };
     let whole = async {
         stream.set_nodelay(true)?;
-        let wire = shared.config.transport.server(stream).await?;
+        let transport = &shared.config.transport;
+        let stream = one_sided::check(stream, transport.is_secure()).await?;
+        let wire = transport.server(stream).await?;
         handshake.run(wire).await
     };
     let result = match tokio::time::timeout(HANDSHAKE_LIMIT, whole).await {
@@ -100,7 +103,8 @@ async fn greet(
     number
 }
 
-/// Counts and logs a handshake that led to nothing, either side; at most a line a second per kind.
+/// Counts and logs a handshake that led to nothing, either side; at most a line a second per kind,
+/// and the same line again once a minute.
 pub(crate) fn report(shared: &Shared, address: SocketAddr, error: &HandshakeError) {
     let kind = match error {
         HandshakeError::Silent => {
@@ -121,6 +125,14 @@ pub(crate) fn report(shared: &Shared, address: SocketAddr, error: &HandshakeErro
             count(shared.counters.refusals(*reason), 1);
             "refused"
         }
+        HandshakeError::Certificate(_) => {
+            count(shared.counters.refusals(RefusalReason::Certificate), 1);
+            "certificate"
+        }
+        HandshakeError::OneSided(_) => {
+            count(shared.counters.refusals(RefusalReason::Tls), 1);
+            "one-sided"
+        }
         HandshakeError::Full(_) => {
             count(shared.counters.refusals(RefusalReason::TooManySessions), 1);
             "full"
@@ -134,7 +146,8 @@ pub(crate) fn report(shared: &Shared, address: SocketAddr, error: &HandshakeErro
             "garbage"
         }
     };
-    if let Some(left_out) = shared.log.admit(shared.config.clock.now(), kind) {
+    let line = format!("{} {error}", address.ip());
+    if let Some(left_out) = shared.log.admit(shared.config.clock.now(), kind, &line) {
         tracing::warn!(%address, %error, left_out, "no session");
     }
 }

@@ -52,6 +52,8 @@ pub struct LinksConfig {
     pub me: Peer,
     /// Where others reach the listener.
     pub advertised: SocketAddr,
+    /// What this process is called.
+    pub name: String,
     /// The cluster's name; a hello with another one is refused.
     pub cluster_name: String,
     /// The cluster, if this process already belongs to one.

@@ -60,7 +60,7 @@ pub struct LinkCounters {
     /// Connections to the substrate's own listener, which is never used.
     pub intruders: AtomicU64,
     channels: [ChannelCounters; Channel::ALL.len()],
-    refusals: [AtomicU64; RefusalReason::TooManySessions as usize + 1],
+    refusals: [AtomicU64; RefusalReason::Tls as usize + 1],
 }
 
 impl LinkCounters {

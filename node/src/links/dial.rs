@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use lampyrid_membership::ProbeOutcome;
+use lampyrid_membership::{ProbeOutcome, RefusalReason};
 use lampyrid_wire::ProcessId;
 use tokio::net::TcpStream;
 
@@ -24,6 +24,8 @@ pub(crate) async fn dial(shared: Arc<Shared>, address: SocketAddr) {
     let outcome = match &result {
         Ok(process) | Err(HandshakeError::Duplicate(process)) => DialOutcome::Settled(*process),
         Err(HandshakeError::Refused(reason)) => DialOutcome::Refused(*reason),
+        Err(HandshakeError::Certificate(_)) => DialOutcome::Refused(RefusalReason::Certificate),
+        Err(HandshakeError::OneSided(_)) => DialOutcome::Refused(RefusalReason::Tls),
         Err(HandshakeError::Full(others)) => DialOutcome::Full(others.clone()),
         Err(HandshakeError::Ourselves) => DialOutcome::Ourselves,
         Err(

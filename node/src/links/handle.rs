@@ -146,6 +146,10 @@ impl LinkControl for LinksHandle {
         self.follow();
     }
 
+    fn proven_name(&self, process: ProcessId) -> Option<String> {
+        self.0.route(process)?.proven.clone()
+    }
+
     fn probe(
         &self,
         address: SocketAddr,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use lampyrid_membership::{LinkEvent, RefusalReason};
 use lampyrid_wire::{Peer, ProcessId};
 use tokio::sync::oneshot;
+use tokio_rustls::rustls;
 
 use super::actor::LinksMessage;
 use super::handshake_io::Halves;
@@ -15,6 +16,7 @@ use super::link_core::{Basis, Card, ConnId, LinkCore};
 use super::session::Session;
 use super::shared::Shared;
 use super::stream::{GuardedReader, GuardedWriter, SessionStream, Switch};
+use super::tls::Identity;
 use super::transport::WireStream;
 use super::usage::Usage;
 
@@ -26,7 +28,13 @@ pub(crate) enum HandshakeError {
     Silent,
     /// The connection failed.
     #[error("the connection failed: {0}")]
-    Io(#[from] io::Error),
+    Io(#[source] io::Error),
+    /// A certificate is not accepted, by either side.
+    #[error("TLS: {0}")]
+    Certificate(String),
+    /// Only one of the two speaks TLS.
+    #[error("{0}: give both processes --tls-cert, --tls-key and --tls-ca, or neither")]
+    OneSided(&'static str),
     /// Bytes that no lampyrid process sends.
     #[error("{0}")]
     Garbage(&'static str),
@@ -45,6 +53,24 @@ pub(crate) enum HandshakeError {
     /// The links are being restarted.
     #[error("the links are not running")]
     NotRunning,
+}
+
+impl From<io::Error> for HandshakeError {
+    fn from(error: io::Error) -> Self {
+        use rustls::{AlertDescription, Error};
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            None => Self::Io(error),
+            Some(Error::AlertReceived(AlertDescription::ProtocolVersion)) => {
+                Self::OneSided("it speaks no TLS and this process does")
+            }
+            Some(
+                fault @ (Error::InvalidCertificate(_)
+                | Error::NoCertificatesPresented
+                | Error::AlertReceived(_)),
+            ) => Self::Certificate(fault.to_string()),
+            Some(_) => Self::Garbage("it speaks no proper TLS"),
+        }
+    }
 }
 
 impl From<SealError> for HandshakeError {
@@ -71,19 +97,23 @@ pub(crate) struct Handshake {
 impl Handshake {
     /// Introduces both processes to each other and delivers the session to the links; the peer.
     pub(crate) async fn run(self, wire: WireStream) -> Result<ProcessId, HandshakeError> {
+        let identity = wire.identity.clone();
+        let identity = identity.as_ref();
         let mut halves = Halves::new(wire);
         let cookie = self.shared.config.cookie.clone();
-        let mut transcript = halves.introduce(self.side, cookie).await?;
+        let mut transcript =
+            halves.introduce(self.side, cookie, identity.map_or(&[], Identity::binding)).await?;
         let desired = self.shared.desired();
         let mine = Hello {
+            name: self.shared.config.name.clone(),
             cluster_name: self.shared.config.cluster_name.clone(),
             cluster: desired.cluster,
             peer: desired.me,
             advertised: self.shared.config.advertised,
         };
         let (theirs, stated) = match self.side {
-            Side::Dialler => self.prove(&mut halves, &mut transcript, &mine).await?,
-            Side::Acceptor => self.answer(&mut halves, &mut transcript, &mine).await?,
+            Side::Dialler => self.prove(&mut halves, &mut transcript, &mine, identity).await?,
+            Side::Acceptor => self.answer(&mut halves, &mut transcript, &mine, identity).await?,
         };
         let tokens = (transcript.token(self.side), transcript.token(self.side.other()));
         let card = Card {
@@ -93,7 +123,8 @@ impl Handshake {
             advertised: theirs.advertised,
         };
         let conn = self.decide(&mut halves, &mut transcript, card, stated).await?;
-        self.deliver(conn, theirs.peer, tokens, halves)?;
+        let proven = identity.map(|_| theirs.name);
+        self.deliver(conn, theirs.peer, proven, tokens, halves)?;
         Ok(theirs.peer.process)
     }
 
@@ -103,6 +134,7 @@ impl Handshake {
         halves: &mut Halves,
         transcript: &mut Transcript,
         mine: &Hello,
+        identity: Option<&Identity>,
     ) -> Result<(Hello, Statement), HandshakeError> {
         halves.say(transcript, self.side, &Message::Proof(mine.clone())).await?;
         let Message::Answer(theirs, refused, stated, others) =
@@ -111,7 +143,7 @@ impl Handshake {
             return Err(HandshakeError::Garbage("it spoke out of turn"));
         };
         self.authenticated.store(true, Ordering::Release);
-        let (refusal, statement) = self.judge(mine, &theirs).await?;
+        let (refusal, statement) = self.judge(mine, &theirs, identity).await?;
         halves.say(transcript, self.side, &Message::Confirm(refusal, statement)).await?;
         if let (None, Some(RefusalReason::TooManySessions)) = (refusal, refused) {
             return Err(HandshakeError::Full(others));
@@ -126,6 +158,7 @@ impl Handshake {
         halves: &mut Halves,
         transcript: &mut Transcript,
         mine: &Hello,
+        identity: Option<&Identity>,
     ) -> Result<(Hello, Statement), HandshakeError> {
         let heard = halves.hear(transcript, self.side).await;
         if let Err(HandshakeError::Refused(RefusalReason::Cookie)) = heard {
@@ -135,7 +168,7 @@ impl Handshake {
             return Err(HandshakeError::Garbage("it spoke out of turn"));
         };
         self.authenticated.store(true, Ordering::Release);
-        let (refusal, statement) = self.judge(mine, &theirs).await?;
+        let (refusal, statement) = self.judge(mine, &theirs, identity).await?;
         let others = match refusal {
             Some(RefusalReason::TooManySessions) => self.shared.others(theirs.peer.process),
             _ => Vec::new(),
@@ -154,7 +187,12 @@ impl Handshake {
         &self,
         mine: &Hello,
         theirs: &Hello,
+        identity: Option<&Identity>,
     ) -> Result<(Option<RefusalReason>, Statement), HandshakeError> {
+        // First of all: under another's name it could claim anything, our own id as well.
+        if identity.is_some_and(|identity| !identity.names(&theirs.name)) {
+            return Ok((Some(RefusalReason::Certificate), Statement::default()));
+        }
         if theirs.peer.process == mine.peer.process {
             if theirs.peer.nonce != mine.peer.nonce {
                 (self.shared.hooks.on_event)(LinkEvent::OwnId(theirs.peer));
@@ -216,6 +254,7 @@ impl Handshake {
         &self,
         conn: ConnId,
         peer: Peer,
+        proven: Option<String>,
         tokens: (Token, Token),
         halves: Halves,
     ) -> Result<(), HandshakeError> {
@@ -230,7 +269,8 @@ impl Handshake {
         let writer = GuardedWriter::new(halves.writer, Arc::clone(&switch), Arc::clone(counters));
         let usage = Usage::new(Arc::clone(&self.shared.config.clock));
         let counters = Arc::clone(counters);
-        let session = Session::new(conn, peer, self.address, tokens, switch, usage, counters);
+        let session =
+            Session::new(conn, peer, self.address, tokens, switch, usage, counters).called(proven);
         let stream = SessionStream { label: super::substrate::label(conn), reader, writer };
         let dialled = self.side == Side::Dialler;
         self.tell(LinksMessage::Delivered(Arc::new(session), Box::new(stream), dialled))

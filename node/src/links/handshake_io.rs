@@ -8,6 +8,7 @@ use super::config::Cookie;
 use super::handshake::HandshakeError;
 use super::hello::{INTRO_BYTES, Intro, MAC_BYTES, Message, SealError, Side, Transcript};
 use super::limits::{MAX_HELLO_BYTES, READ_BUFFER_BYTES};
+use super::one_sided::TLS_ALERT;
 use super::transport::WireStream;
 
 /// A frame of length zero instead of an answer: the cookie is another. It tells a stranger no more
@@ -35,6 +36,7 @@ impl Halves {
         &mut self,
         side: Side,
         cookie: Cookie,
+        binding: &[u8],
     ) -> Result<Transcript, HandshakeError> {
         let mine = Intro::fresh();
         match side {
@@ -42,14 +44,14 @@ impl Halves {
                 self.write(&mine.to_bytes()).await?;
                 let theirs = self.intro(false).await?;
                 compatible(mine, theirs)?;
-                Ok(Transcript::new(cookie, mine, theirs))
+                Ok(Transcript::new(cookie, mine, theirs, binding))
             }
             Side::Acceptor => {
                 let theirs = self.intro(true).await?;
                 // Sent whatever their version: it is how they learn that ours differs.
                 self.write(&mine.to_bytes()).await?;
                 compatible(mine, theirs)?;
-                Ok(Transcript::new(cookie, theirs, mine))
+                Ok(Transcript::new(cookie, theirs, mine, binding))
             }
         }
     }
@@ -61,6 +63,9 @@ impl Halves {
             Ok(0) if may_be_silent => return Err(HandshakeError::Silent),
             Err(error) if may_be_silent && error.kind() == io::ErrorKind::ConnectionReset => {
                 return Err(HandshakeError::Silent);
+            }
+            Ok(length) if bytes[..length].starts_with(&TLS_ALERT) => {
+                return Err(HandshakeError::OneSided("it demands TLS and this process has none"));
             }
             Ok(length) => self.reader.read_exact(&mut bytes[length..]).await?,
             Err(error) => return Err(error.into()),

@@ -88,6 +88,8 @@ impl Side {
 /// claim any id.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Hello {
+    /// What the process is called; with TLS its certificate has to say so, too.
+    pub(crate) name: String,
     pub(crate) cluster_name: String,
     pub(crate) cluster: Option<ClusterId>,
     pub(crate) peer: Peer,
@@ -147,8 +149,9 @@ pub(crate) struct Transcript {
 }
 
 impl Transcript {
-    pub(crate) fn new(key: Cookie, dialler: Intro, acceptor: Intro) -> Self {
-        Self { key, said: [dialler.to_bytes(), acceptor.to_bytes()].concat() }
+    /// `binding` ties it to the connection below, if that has secrets of its own.
+    pub(crate) fn new(key: Cookie, dialler: Intro, acceptor: Intro, binding: &[u8]) -> Self {
+        Self { key, said: [&dialler.to_bytes()[..], &acceptor.to_bytes(), binding].concat() }
     }
 
     /// The message and its MAC, to be sent.
@@ -226,6 +229,7 @@ mod tests {
 
     fn hello() -> Hello {
         Hello {
+            name: "n".repeat(crate::config::MAX_NAME_BYTES),
             cluster_name: "x".repeat(super::super::limits::MAX_CLUSTER_NAME_BYTES),
             cluster: Some(ClusterId::from_u128(5)),
             peer: Peer {
@@ -240,8 +244,8 @@ mod tests {
     fn pair(a: &str, b: &str) -> (Transcript, Transcript) {
         let (dialler, acceptor) = (Intro::fresh(), Intro::fresh());
         (
-            Transcript::new(cookie(a), dialler, acceptor),
-            Transcript::new(cookie(b), dialler, acceptor),
+            Transcript::new(cookie(a), dialler, acceptor, b"one"),
+            Transcript::new(cookie(b), dialler, acceptor, b"one"),
         )
     }
 
@@ -289,6 +293,23 @@ mod tests {
         let (_, mut others) = pair("correct horse", "correct horse");
         let sealed = ours.seal(Side::Dialler, &proof).unwrap();
         assert_eq!(others.open(Side::Dialler, &sealed), Err(SealError::Mac));
+    }
+
+    #[test]
+    fn a_hello_relayed_into_another_secured_connection_is_worth_nothing() {
+        let (dialler, acceptor) = (Intro::fresh(), Intro::fresh());
+        let mut ours = Transcript::new(cookie("correct horse"), dialler, acceptor, b"to a thief");
+        let mut theirs = Transcript::new(cookie("correct horse"), dialler, acceptor, b"to a peer");
+        let sealed = ours.seal(Side::Dialler, &Message::Proof(hello())).unwrap();
+        assert_eq!(theirs.open(Side::Dialler, &sealed), Err(SealError::Mac));
+    }
+
+    #[test]
+    fn the_cookie_is_never_shown() {
+        let (dialler, acceptor) = (Intro::fresh(), Intro::fresh());
+        let key = cookie("correct horse");
+        assert!(!format!("{key:?}").contains("correct"));
+        drop(Transcript::new(key, dialler, acceptor, b""));
     }
 
     #[test]

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use lampyrid_wire::{Channel, MAX_FRAME_BYTES};
 
+use crate::config::MAX_NAME_BYTES;
+
 /// Sessions at once, with as many processes: a seed or a coordinator of a view of 2,000 may hear
 /// from all of them within a moment. Each takes a socket: where the system allows fewer, accepting
 /// pauses and dials are repeated.
@@ -92,8 +94,9 @@ const _: () = assert!(MAX_HANDSHAKES < MAX_SESSIONS);
 const _: () = assert!(MAX_ON_DEMAND < ROOM_FOR_MEMBERS && ROOM_FOR_MEMBERS < MAX_SESSIONS);
 const _: () = assert!(WISH_LIMIT.as_millis() > CONNECT_LIMIT.as_millis() + READY_LIMIT.as_millis());
 const _: () = assert!(LEAST_STAY.as_millis() < ON_DEMAND_IDLE.as_millis());
-// An intro and the rest of a hello take less than 160 bytes beside the name.
-const _: () = assert!(MAX_HELLO_BYTES >= MAX_CLUSTER_NAME_BYTES + MAX_HINTED * 48 + 160);
+// An intro and the rest of a hello take less than 160 bytes beside the names.
+const _: () =
+    assert!(MAX_HELLO_BYTES >= MAX_CLUSTER_NAME_BYTES + MAX_NAME_BYTES + MAX_HINTED * 48 + 160);
 const _: () = assert!(MAX_HELLO_BYTES > 2 * MAX_CLUSTER_NAME_BYTES);
 const _: () = assert!(MAX_HELLO_BYTES <= u16::MAX as usize);
 const _: () = assert!(IDLE_LIMIT.as_millis() > 5_000, "the substrate is silent for up to 5 s");

@@ -1,7 +1,8 @@
 //! The links between processes: sessions over TCP, with ractor_cluster as the substrate that
 //! carries frames, and our own connections under it and our own windows above it.
 //!
-//! One connection's way: `accept` or `dial`, `transport` (the seam for TLS), `handshake` (whose
+//! One connection's way: `accept` or `dial`, `one_sided` (do both speak TLS, or neither), `transport` (TCP
+//! as it is, or `tls`), `handshake` (whose
 //! messages and MACs are in `hello`, their bytes in `handshake_io`), the verdict of `link_core`, `actor` (which gives the stream,
 //! guarded by `stream`, to the `substrate`), and `gateway` once both sides have found each other's.
 //!
@@ -20,7 +21,8 @@
 //! # What a session proves, and what not
 //!
 //! A peer knows the cookie. Any holder of the cookie can claim any process id: an identity is as
-//! good as the secrecy of the cookie. Once two processes have a session, frames are attributed by a
+//! good as the secrecy of the cookie. With TLS it also holds the key of a certificate that names it
+//! as its hello does: it can claim any id still, but only under a name that it was given. Once two processes have a session, frames are attributed by a
 //! token that only these two know, so a third member cannot send in the name of one of them (over
 //! plain TCP, unless it reads or alters their packets). An authenticated peer is further trusted
 //! not to exhaust us: the substrate lets it announce any number of actors and groups, register names
@@ -50,11 +52,13 @@ pub mod limits;
 mod link_core;
 mod lives;
 mod log_limiter;
+mod one_sided;
 mod session;
 mod shared;
 mod stream;
 mod substrate;
 mod targets;
+mod tls;
 mod transport;
 mod usage;
 mod window;
@@ -69,4 +73,5 @@ pub(crate) use dial::probe;
 pub use error::LinksError;
 pub use handle::LinksHandle;
 pub use lives::{Lives, MAX_LIVES};
+pub use tls::{Identity, Tls, TlsError, TlsFiles};
 pub use transport::{Plain, Securing, Transport, WireStream};

@@ -20,6 +20,8 @@ pub(crate) struct Session {
     pub(crate) conn: ConnId,
     pub(crate) peer: Peer,
     pub(crate) address: SocketAddr,
+    /// What its certificate calls it, if it had to show one.
+    pub(crate) proven: Option<String>,
     /// On what we send.
     token_out: Token,
     /// On what the peer sends.
@@ -56,6 +58,7 @@ impl Session {
             conn,
             peer,
             address,
+            proven: None,
             token_out,
             token_in,
             switch,
@@ -66,6 +69,11 @@ impl Session {
             usage,
             counters,
         }
+    }
+
+    /// Notes the name that a certificate has proved.
+    pub(crate) fn called(self, proven: Option<String>) -> Self {
+        Self { proven, ..self }
     }
 
     /// The peer's gateways were found: it can be sent to.

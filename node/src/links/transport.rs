@@ -2,8 +2,18 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 
+use std::time::Duration;
+
 use ractor_cluster::{BoxRead, BoxWrite};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use super::tls::Identity;
+
+/// How long a connection that was given up stays open, so that the peer can read why.
+const LINGER: Duration = Duration::from_millis(200);
+/// How much of what it still sends is thrown away meanwhile, in bytes.
+const LINGER_BYTES: u64 = 16 * 1024;
 
 /// The two halves of a connection, as the handshake and the session use them.
 #[allow(missing_debug_implementations)]
@@ -12,6 +22,8 @@ pub struct WireStream {
     pub reader: BoxRead,
     /// What we send.
     pub writer: BoxWrite,
+    /// What the other end has proved, if the transport has it prove anything.
+    pub identity: Option<Identity>,
 }
 
 /// A connection being secured. Dropping it gives the connection up.
@@ -25,6 +37,9 @@ pub trait Transport: Send + Sync + 'static {
 
     /// Makes an accepted connection ready for the hello.
     fn server(&self, stream: TcpStream) -> Securing;
+
+    /// Whether it speaks TLS.
+    fn is_secure(&self) -> bool;
 }
 
 /// TCP as it is: the cookie authenticates both ends, nothing is encrypted, and whoever can alter
@@ -35,7 +50,8 @@ pub struct Plain;
 impl Plain {
     fn split(stream: TcpStream) -> Securing {
         let (reader, writer) = stream.into_split();
-        let halves = WireStream { reader: Box::new(reader), writer: Box::new(writer) };
+        let halves =
+            WireStream { reader: Box::new(reader), writer: Box::new(writer), identity: None };
         Box::pin(std::future::ready(Ok(halves)))
     }
 }
@@ -48,4 +64,19 @@ impl Transport for Plain {
     fn server(&self, stream: TcpStream) -> Securing {
         Self::split(stream)
     }
+
+    fn is_secure(&self) -> bool {
+        false
+    }
+}
+
+/// Closes a connection so that what was said last arrives: closing it while there is something to
+/// read would reset it.
+pub(crate) async fn linger(mut stream: TcpStream) {
+    let whole = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
+    };
+    // Whatever comes of it, it is closed now.
+    let _ = tokio::time::timeout(LINGER, whole).await;
 }

@@ -20,7 +20,7 @@ use super::registrar::Registrar;
 use super::tree::{Counters, Tree};
 use crate::Reason;
 use crate::config::{Bubbles, ConfigError, HostPort, NodeConfig};
-use crate::links::LinksError;
+use crate::links::{LinksError, TlsError};
 use crate::storage::{Storage, StorageError};
 
 /// Why a process did not start.
@@ -55,6 +55,9 @@ pub enum StartError {
     /// The links cannot work like this.
     #[error(transparent)]
     Links(#[from] LinksError),
+    /// Certificate, key or authority cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The journal did not open, or refused what a first start needs.
     #[error("the journal did not open: {0}")]
     Journal(String),

@@ -147,6 +147,8 @@ fn links(counters: &crate::links::LinkCounters) {
         ("twin", RefusalReason::Twin),
         ("barred", RefusalReason::Barred),
         ("too_many_sessions", RefusalReason::TooManySessions),
+        ("certificate", RefusalReason::Certificate),
+        ("tls", RefusalReason::Tls),
     ] {
         counter!("lampyrid_link_refusals_total", "reason" => name)
             .absolute(read(counters.refusals(reason)));

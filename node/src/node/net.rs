@@ -81,6 +81,10 @@ impl LinkControl for Net {
         self.control().set_incarnation(incarnation);
     }
 
+    fn proven_name(&self, process: ProcessId) -> Option<String> {
+        self.control().proven_name(process)
+    }
+
     fn probe(
         &self,
         address: SocketAddr,

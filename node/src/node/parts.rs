@@ -30,7 +30,9 @@ use super::memory::Memory;
 use super::net::Net;
 use super::tree::{Claims, Counters, Rest};
 use crate::config::NodeConfig;
-use crate::links::{Bounds, Cookie, LinksConfig, LinksHandle, LinksHooks, Lives, Plain};
+use crate::links::{
+    Bounds, Cookie, LinksConfig, LinksHandle, LinksHooks, Lives, Plain, Tls, Transport,
+};
 use crate::storage::Storage;
 
 /// How often a joining process looks whether it is in, against its time limit.
@@ -147,7 +149,13 @@ impl Parts {
         listener: Arc<TcpListener>,
         advertised: SocketAddr,
     ) -> Result<Net, StartError> {
+        let clock = Arc::clone(&self.clock);
+        let transport: Arc<dyn Transport> = match &config.tls {
+            Some(files) => Arc::new(Tls::new(files.clone(), config.name.clone(), clock)?),
+            None => Arc::new(Plain),
+        };
         let links = LinksConfig {
+            name: config.name.clone(),
             listener,
             me: self.peer(),
             advertised,
@@ -156,7 +164,7 @@ impl Parts {
             lives: self.lives.clone(),
             barred: self.port.barred().clone(),
             cookie: Cookie::new(config.cookie.as_bytes().to_vec())?,
-            transport: Arc::new(Plain),
+            transport,
             clock: Arc::clone(&self.clock),
             seed: self.nonce.0,
             bounds: Bounds::default(),

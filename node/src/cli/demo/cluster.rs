@@ -35,6 +35,7 @@ const TOPOLOGY_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct Cluster {
     count: usize,
     bubbles_each: u16,
+    security: Vec<String>,
     arguments: Vec<Vec<String>>,
     // Before the directory: children are gone when it is removed.
     children: Vec<Child>,
@@ -45,8 +46,12 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Nothing runs yet.
-    pub(crate) fn new(nodes: u16, bubbles_each: u16) -> Result<Self, Failure> {
+    /// Nothing runs yet. All processes get the arguments that secure their links.
+    pub(crate) fn new(
+        nodes: u16,
+        bubbles_each: u16,
+        security: Vec<String>,
+    ) -> Result<Self, Failure> {
         let fault = |error| Failure::failed(format!("cannot use a temporary directory: {error}"));
         let home = tempfile::Builder::new().prefix("lampyrid-demo-").tempdir().map_err(fault)?;
         let secret = home.path().join("cookie");
@@ -57,6 +62,7 @@ impl Cluster {
         Ok(Self {
             count: usize::from(nodes),
             bubbles_each,
+            security,
             arguments: Vec::new(),
             children: Vec::new(),
             sites: Vec::new(),
@@ -91,6 +97,7 @@ impl Cluster {
         .into_iter()
         .flat_map(|(flag, value)| [flag.to_owned(), value])
         .collect();
+        arguments.extend(self.security.iter().cloned());
         arguments.extend(seed.into_iter().flat_map(|seed| ["--join".to_owned(), seed.to_owned()]));
         let mut child = Child::start(&arguments, &self.log_of(index))?;
         let said = child.hear("listening").await?;

@@ -17,10 +17,28 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpListener;
 
-use super::super::{Bounds, Cookie, LinksConfig, LinksHandle, LinksHooks, Plain};
+use super::super::{
+    Bounds, Cookie, LinksConfig, LinksHandle, LinksHooks, Plain, Tls, TlsFiles, Transport,
+};
 use super::concerns::Concerns;
 
 pub(super) const VARIABLE: &str = "LAMPYRID_LINKS_CHILD";
+
+/// `name;cert;key;ca`, if it has TLS.
+pub(super) const TLS_VARIABLE: &str = "LAMPYRID_LINKS_CHILD_TLS";
+
+/// What it calls itself, and what secures it.
+fn transport(clock: &Arc<SystemClock>) -> (String, Arc<dyn Transport>) {
+    let Ok(given) = std::env::var(TLS_VARIABLE) else {
+        return ("plain".to_owned(), Arc::new(Plain));
+    };
+    let words: Vec<&str> = given.split(';').collect();
+    let [name, files @ ..] = &words[..] else { panic!("a name expected") };
+    let [cert, key, ca] = files else { panic!("3 files expected") };
+    let files = TlsFiles { cert: cert.into(), key: key.into(), ca: ca.into() };
+    let tls = Tls::unchecked(files, name, Arc::<SystemClock>::clone(clock));
+    ((*name).to_owned(), Arc::new(tls))
+}
 
 fn say(line: &str) {
     // The parent gone: stdin ends too, and with it this process.
@@ -156,7 +174,10 @@ pub(super) async fn run(arguments: &str) {
         incarnation: Incarnation(incarnation.parse().unwrap()),
         nonce: BootNonce(nonce.parse().unwrap()),
     };
+    let clock = Arc::new(SystemClock::new());
+    let (name, transport) = transport(&clock);
     let config = LinksConfig {
+        name,
         listener: Arc::new(listener),
         me,
         advertised,
@@ -165,8 +186,8 @@ pub(super) async fn run(arguments: &str) {
         cookie: Cookie::new(cookie.as_bytes().to_vec()).unwrap(),
         lives: super::super::Lives::default(),
         barred: lampyrid_membership::Barred::default(),
-        transport: Arc::new(Plain),
-        clock: Arc::new(SystemClock::new()),
+        transport,
+        clock,
         seed: me.nonce.0,
         bounds: Bounds { sessions, for_members, on_demand, idle },
     };

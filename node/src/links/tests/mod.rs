@@ -4,6 +4,7 @@ mod child;
 mod concerns;
 mod demand;
 mod parent;
+mod secured;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::child;
-use crate::links::Bounds;
+use crate::links::{Bounds, TlsFiles};
 
 /// Only a bound for a test that fails: no test takes as long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,6 +29,7 @@ pub(super) struct Setup {
     cluster: Option<u32>,
     port: u16,
     bounds: Bounds,
+    tls: Option<String>,
 }
 
 impl Setup {
@@ -42,6 +43,7 @@ impl Setup {
             cluster: None,
             port: 0,
             bounds: Bounds::default(),
+            tls: None,
         }
     }
 
@@ -81,8 +83,15 @@ impl Setup {
         Self { bounds: Bounds { on_demand, ..self.bounds }, ..self }
     }
 
+    /// With TLS, calling itself `name`.
+    pub(super) fn tls(self, name: &str, files: &TlsFiles) -> Self {
+        let TlsFiles { cert, key, ca } = files;
+        let files = [cert, key, ca].map(|path| path.display().to_string()).join(";");
+        Self { tls: Some(format!("{name};{files}")), ..self }
+    }
+
     pub(super) fn start(self) -> Process {
-        let Self { id, incarnation, nonce, cookie, name, cluster, port, bounds } = self;
+        let Self { id, incarnation, nonce, cookie, name, cluster, port, bounds, tls } = self;
         let Bounds { sessions, for_members, on_demand, idle } = bounds;
         let bounds = format!("{sessions};{for_members};{on_demand};{}", idle.as_millis());
         let cluster = cluster.map_or("-".to_owned(), |id| id.to_string());
@@ -91,6 +100,7 @@ impl Setup {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "links::tests::child_process", "--nocapture"])
             .env(child::VARIABLE, arguments)
+            .envs(tls.map(|tls| (child::TLS_VARIABLE, tls)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -134,6 +144,11 @@ impl Process {
 
     pub(super) fn member(&self) -> String {
         format!("{}.{}@{}", self.id, self.incarnation, self.address())
+    }
+
+    /// Whether it has said so while something else was expected.
+    pub(super) fn has_passed(&self, start: &str) -> bool {
+        self.passed.iter().any(|line| line.starts_with(start))
     }
 
     pub(super) fn tell(&mut self, command: &str) {
