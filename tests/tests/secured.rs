@@ -6,27 +6,23 @@ use serde_json::json;
 const BINARY: &str = env!("CARGO_BIN_EXE_lampyrid-under-test");
 
 fn bubble_of(cluster: &Cluster, at: usize) -> String {
-    let id = cluster.node(at).id();
-    let topology = cluster.admin(at).get("/v1/topology").json();
-    let all = topology["processes"].as_array().unwrap().clone();
-    let own = all.iter().find(|one| one["id"] == id.as_str()).unwrap();
-    own["bubbles"][0].as_str().unwrap().to_owned()
+    cluster.admin(at).bubbles_of(&cluster.node(at).id())[0].clone()
 }
 
 fn epoch(cluster: &Cluster) -> u64 {
-    cluster.admin(0).get("/v1/view").json()["epoch"].as_u64().unwrap()
+    cluster.admin(0).get("/v1/view").unwrap().body["epoch"].as_u64().unwrap()
 }
 
 #[test]
 fn secured_processes_agree_and_move_entities_and_take_renewed_certificates() {
     let mut cluster = Cluster::secured(BINARY, 3);
     let (from, to) = (bubble_of(&cluster, 0), bubble_of(&cluster, 1));
-    let made = cluster.admin(0).post("/v1/entities", &json!({"bubble": from, "state": 1})).json();
-    let id = made["id"].as_str().unwrap().to_owned();
+    let made = cluster.admin(0).post("/v1/entities", &json!({"bubble": from, "state": 1}));
+    let id = made.unwrap().body["id"].as_str().unwrap().to_owned();
     let asked = json!({"entities": [id], "to": to, "wait_ms": 30_000});
-    let moved = cluster.admin(0).post("/v1/migrations", &asked).json();
+    let moved = cluster.admin(0).post("/v1/migrations", &asked).unwrap().body;
     assert_eq!(moved["entities"][0]["outcome"], "committed", "{moved}");
-    assert_eq!(cluster.admin(1).get(&format!("/v1/entities/{id}")).status, 200);
+    assert_eq!(cluster.admin(1).get(&format!("/v1/entities/{id}")).unwrap().status, 200);
 
     // Renewed in place; the next connection shows it.
     let name = "node-0".to_owned();
@@ -109,4 +105,25 @@ fn a_process_does_not_start_with_a_certificate_that_its_peers_would_refuse() {
     let (status, text) = NodeProcess::start(BINARY.as_ref(), &wrong_name).unwrap_err();
     assert_eq!(status.code(), Some(2), "{text}");
     assert!(text.contains("--tls-cert: ") && text.contains("does not name this process"), "{text}");
+}
+
+#[test]
+fn the_demo_holds_with_tls() {
+    let directory = tempfile::tempdir().unwrap();
+    let authority = Authority::new(directory.path());
+    let names = ["n1", "n2", "n3"].map(str::to_owned);
+    let (cert, key) = authority.issue("demo", &names);
+    let output = std::process::Command::new(BINARY)
+        .args(["demo", "--duration", "6s", "--entities", "300", "--json"])
+        .args(["--tls-cert".as_ref(), cert.as_os_str()])
+        .args(["--tls-key".as_ref(), key.as_os_str()])
+        .args(["--tls-ca".as_ref(), authority.ca().as_os_str()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    let report: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    assert_eq!(report["entities"]["lost"], 0, "{report}");
+    assert_eq!(report["entities"]["duplicated"], 0, "{report}");
+    assert_eq!(report["agreed"], true, "{report}");
 }

@@ -2,8 +2,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lampyrid::BubbleId;
-use lampyrid_tests::eventually;
 use lampyrid_tests::load::{Order, Setup};
+use lampyrid_tests::{Authority, eventually};
 use tempfile::TempDir;
 
 use crate::mover::Mover;
@@ -15,14 +15,32 @@ pub(crate) struct Fleet {
     movers: Mutex<Vec<Option<Arc<Mover>>>>,
     bubbles: usize,
     marks: bool,
+    authority: Option<Authority>,
 }
 
 impl Fleet {
     /// Starts so many, with so many bubbles each, and waits until all know all bubbles.
     pub(crate) fn start(size: usize, bubbles: usize, marks: bool) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
+        Self::begin(directory, None, size, bubbles, marks)
+    }
+
+    /// The same with mutual TLS between them.
+    pub(crate) fn secured(size: usize, bubbles: usize) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let authority = Authority::new(&directory.path().join("tls"));
+        Self::begin(directory, Some(authority), size, bubbles, false)
+    }
+
+    fn begin(
+        directory: TempDir,
+        authority: Option<Authority>,
+        size: usize,
+        bubbles: usize,
+        marks: bool,
+    ) -> Self {
         let movers = Mutex::new((0..size).map(|_| None).collect());
-        let fleet = Self { directory, movers, bubbles, marks };
+        let fleet = Self { directory, movers, bubbles, marks, authority };
         for at in 0..size {
             assert!(fleet.restart(at).wait_ready(), "mover {at} has ended");
         }
@@ -33,8 +51,14 @@ impl Fleet {
     /// Starts one (again); it may be long until it is ready.
     pub(crate) fn restart(&self, at: usize) -> Arc<Mover> {
         let first = self.running().into_iter().next();
+        let name = format!("mover-{at}");
+        let tls = self.authority.as_ref().map(|authority| {
+            let (cert, key) = authority.issue(&name, std::slice::from_ref(&name));
+            [cert, key, authority.ca()]
+        });
         let setup = Setup {
-            name: format!("mover-{at}"),
+            name,
+            tls,
             data_dir: self.data_dir(at),
             join: first.map(|first| first.started.address.clone()),
             bubbles: self.bubbles,

@@ -2,7 +2,7 @@
 //! the same disk, store and links give at best in the same run.
 //!
 //!     cargo bench -p lampyrid-tests --bench migration -- [floors] [back-and-forth] [one-by-one]
-//!         [pause] [frozen] [recover] [moves] [http] [soak] [many] [--minutes 1]
+//!         [pause] [frozen] [recover] [moves] [http] [soak] [many] [secured] [--minutes 1]
 //!         [--entities 100000] [--moves 1000000] [--batch 512] [--in-flight 8]
 //!
 //! Without names, all of it. The table that it prints is the one in `docs/performance.md`; how it
@@ -24,6 +24,7 @@ mod pause;
 mod pauses;
 mod plan;
 mod recover;
+mod secured;
 mod soak;
 mod table;
 mod work;
@@ -35,7 +36,7 @@ use crate::plan::Plan;
 type Experiment = fn(&Plan, &Floors);
 
 /// By name, in the order in which they run.
-const ALL: [(&str, Experiment); 9] = [
+const ALL: [(&str, Experiment); 10] = [
     ("back-and-forth", back_and_forth::measure),
     ("one-by-one", one_by_one::measure),
     ("pause", pause::measure),
@@ -45,6 +46,7 @@ const ALL: [(&str, Experiment); 9] = [
     ("http", http::measure),
     ("soak", soak::measure),
     ("many", many::measure),
+    ("secured", secured::measure),
 ];
 
 fn main() {

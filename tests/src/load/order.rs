@@ -26,6 +26,8 @@ pub struct Setup {
     pub join: Option<String>,
     /// Bubbles on the first start.
     pub bubbles: usize,
+    /// Certificate, key and authority for mutual TLS, or none.
+    pub tls: Option<[PathBuf; 3]>,
     /// Whether to keep [`Mark`]s.
     pub marks: bool,
 }

@@ -12,7 +12,7 @@ mod open;
 use std::io::Write;
 use std::sync::Arc;
 
-use lampyrid::config::{Bubbles, Cookie, NodeConfig};
+use lampyrid::config::{Bubbles, Cookie, NodeConfig, TlsFiles};
 use lampyrid::{NewEntities, Node};
 use lampyrid_tests::load::{Answer, COOKIE, Line, Order, Setup, Started, Usage};
 use serde::Serialize;
@@ -55,6 +55,7 @@ async fn start(setup: Setup) -> Arc<Node> {
     let mut config = NodeConfig::new(setup.name, cookie);
     config.data_dir = Some(setup.data_dir);
     config.bubbles = Bubbles::Count(setup.bubbles);
+    config.tls = setup.tls.map(|[cert, key, ca]| TlsFiles { cert, key, ca });
     config.join = setup.join.iter().map(|seed| seed.parse().expect("an address")).collect();
     Arc::new(Node::start(config).await.expect("it starts"))
 }
