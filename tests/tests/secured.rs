@@ -1,4 +1,5 @@
 //! Mutual TLS between processes of the binary.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use lampyrid_tests::{Authority, Cluster, NodeProcess, Options, eventually};
 use serde_json::json;

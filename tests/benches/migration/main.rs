@@ -26,6 +26,7 @@ mod plan;
 mod recover;
 mod secured;
 mod soak;
+mod strangers;
 mod table;
 mod work;
 mod writers;
@@ -36,7 +37,7 @@ use crate::plan::Plan;
 type Experiment = fn(&Plan, &Floors);
 
 /// By name, in the order in which they run.
-const ALL: [(&str, Experiment); 10] = [
+const ALL: [(&str, Experiment); 11] = [
     ("back-and-forth", back_and_forth::measure),
     ("one-by-one", one_by_one::measure),
     ("pause", pause::measure),
@@ -47,6 +48,7 @@ const ALL: [(&str, Experiment); 10] = [
     ("soak", soak::measure),
     ("many", many::measure),
     ("secured", secured::measure),
+    ("strangers", strangers::measure),
 ];
 
 fn main() {

@@ -40,6 +40,8 @@ pub struct Started {
     pub process: ProcessId,
     /// Where others reach it.
     pub address: String,
+    /// Base URL of its admin HTTP.
+    pub admin: String,
     /// What it hosts, sorted; empty in the first line.
     pub bubbles: Vec<BubbleId>,
 }

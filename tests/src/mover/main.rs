@@ -10,8 +10,10 @@ mod moves;
 mod open;
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use lampyrid::admin::{AdminListener, AdminServer};
 use lampyrid::config::{Bubbles, Cookie, NodeConfig, TlsFiles};
 use lampyrid::{NewEntities, Node};
 use lampyrid_tests::load::{Answer, COOKIE, Line, Order, Setup, Started, Usage};
@@ -31,10 +33,11 @@ async fn main() {
     std::io::stdin().read_line(&mut first).expect("stdin is open");
     let setup: Setup = serde_json::from_str(&first).expect("a setup");
     let marks = Marks::start(setup.marks);
-    let node = start(setup).await;
+    let (node, _server) = start(setup).await;
     let me = node.member();
     let address = me.address.to_string();
-    let mut started = Started { process: me.process, address, bubbles: Vec::new() };
+    let admin = me.admin.clone().unwrap_or_default();
+    let mut started = Started { process: me.process, address, admin, bubbles: Vec::new() };
     print(&started);
     let moves = Arc::new(Moves::new(Arc::clone(&node)));
     let orders = read();
@@ -50,14 +53,19 @@ async fn main() {
     }
 }
 
-async fn start(setup: Setup) -> Arc<Node> {
+async fn start(setup: Setup) -> (Arc<Node>, AdminServer) {
+    let listener = AdminListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await;
+    let listener = listener.expect("a port on loopback");
     let cookie = Cookie::new(COOKIE).expect("it is long enough");
     let mut config = NodeConfig::new(setup.name, cookie);
+    config.admin_url = Some(format!("http://{}", listener.address()));
     config.data_dir = Some(setup.data_dir);
     config.bubbles = Bubbles::Count(setup.bubbles);
     config.tls = setup.tls.map(|[cert, key, ca]| TlsFiles { cert, key, ca });
     config.join = setup.join.iter().map(|seed| seed.parse().expect("an address")).collect();
-    Arc::new(Node::start(config).await.expect("it starts"))
+    let node = Arc::new(Node::start(config).await.expect("it starts"));
+    let server = listener.serve(Arc::<Node>::clone(&node), None);
+    (node, server)
 }
 
 /// The orders, read by a thread of their own: reading stdin blocks.

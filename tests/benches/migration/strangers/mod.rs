@@ -1,0 +1,148 @@
+mod crowd;
+mod dummy;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use lampyrid_tests::load::{Order, Tally};
+use lampyrid_tests::{Admin, proc};
+
+use self::crowd::Crowd;
+use self::dummy::Dummy;
+use crate::fleet::Fleet;
+use crate::floors::Floors;
+use crate::mover::tally;
+use crate::plan::Plan;
+use crate::{table, work};
+
+const STATE_BYTES: usize = 256;
+
+/// Three, so that the view could change.
+const SIZE: usize = 3;
+
+/// Moves a second, one a request.
+const RATE: u64 = 2_000;
+
+/// How long strangers come.
+const TIME: Duration = Duration::from_secs(30);
+
+/// Turns of each, so that a bad minute hits both.
+const TURNS: usize = 2;
+
+/// Between two looks at memory.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How much slower moves may become.
+const SLOWER: f64 = 2.0;
+
+/// How much more memory the process may hold.
+const MEMORY_KIB: u64 = 64 * 1024;
+
+/// One turn.
+struct Seen {
+    moves: Tally,
+    most_kib: u64,
+    views: u64,
+    came: u64,
+}
+
+/// Strangers crowd the ports of the source of moves; beside it the same crowd at a dummy's ports.
+pub(crate) fn measure(_: &Plan, _: &Floors) {
+    crowd::raise_limit();
+    let mut aside: Option<Seen> = None;
+    let mut crowded: Option<Seen> = None;
+    for _ in 0..TURNS {
+        aside = Some(worse(aside, turn(false)));
+        crowded = Some(worse(crowded, turn(true)));
+    }
+    let (Some(aside), Some(crowded)) = (aside, crowded) else { return };
+    let high = |seen: &Seen| seen.moves.latencies.at(0.99);
+    let ratio = high(&crowded).as_secs_f64() / high(&aside).as_secs_f64();
+    let name = "strangers";
+    table::line(
+        &format!("{name}: p99 of {RATE} moves/s, worse of {TURNS}"),
+        &table::time(high(&crowded)),
+        &format!("{} beside the crowd", table::time(high(&aside))),
+        &format!("{ratio:.2}"),
+        &table::verdict("at most twice", ratio <= SLOWER),
+    );
+    let more = crowded.most_kib.saturating_sub(aside.most_kib);
+    table::line(
+        &format!("{name}: memory of the crowded process"),
+        &format!("{} MiB", crowded.most_kib / 1024),
+        &format!("{} MiB beside the crowd", aside.most_kib / 1024),
+        &format!("{} MiB more", more / 1024),
+        &table::verdict("at most 64 MiB", more <= MEMORY_KIB),
+    );
+    table::line(
+        &format!("{name}: views meanwhile"),
+        &crowded.views.to_string(),
+        &format!("{} beside the crowd", aside.views),
+        "",
+        &table::verdict("none", crowded.views == 0),
+    );
+    let due = RATE as f64 * TIME.as_secs_f64() * TURNS as f64;
+    table::line(
+        &format!("{name}: moves, and connections made"),
+        &format!("{} of {due:.0}, {}", crowded.moves.committed, crowded.came),
+        &format!("{}, {}", aside.moves.committed, aside.came),
+        "",
+        &work::troubles(&crowded.moves),
+    );
+}
+
+fn worse(before: Option<Seen>, now: Seen) -> Seen {
+    let Some(mut before) = before else { return now };
+    let slower = now.moves.latencies.at(0.99) > before.moves.latencies.at(0.99);
+    let committed = before.moves.committed + now.moves.committed;
+    before.most_kib = before.most_kib.max(now.most_kib);
+    before.views += now.views;
+    before.came += now.came;
+    if slower {
+        before.moves = now.moves;
+    }
+    before.moves.committed = committed;
+    before
+}
+
+fn turn(at_it: bool) -> Seen {
+    let fleet = Fleet::start(SIZE, 1, false);
+    let source = fleet.get(0);
+    let moves = (RATE as f64 * TIME.as_secs_f64()) as usize;
+    work::create(&fleet, 0, moves, STATE_BYTES);
+    source.count(Order::Collect);
+    let epoch = || {
+        let view = Admin::new(&fleet.get(1).started.admin).get("/v1/view").expect("it answers");
+        view.body["epoch"].as_u64().expect("a number")
+    };
+    let before = epoch();
+    let dummies = [Dummy::start(), Dummy::start()];
+    let (cluster, admin) = if at_it {
+        (address(&source.started.address), address(&source.started.admin))
+    } else {
+        (dummies[0].address(), dummies[1].address())
+    };
+    let crowd = Crowd::start(cluster, admin);
+    let offered = source.begin(Order::Offer { to: fleet.bubble(1), rate: RATE, moves }).1;
+    let mut most_kib = 0;
+    let moves = loop {
+        most_kib = most_kib.max(proc::resident(source.pid()));
+        match offered.recv_timeout(LOOK) {
+            Ok(answer) => break answer,
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+            Err(error) => panic!("the source has ended: {error}"),
+        }
+    };
+    let came = crowd.stop();
+    let (sender, moved) = std::sync::mpsc::channel();
+    sender.send(moves).expect("it is received below");
+    let moves = tally(&moved);
+    let views = epoch() - before;
+    let at = if at_it { "at the source" } else { "at a dummy" };
+    work::tell(&format!("{at}: p99 {:?}, {came} connections", moves.latencies.at(0.99)));
+    Seen { moves, most_kib, views, came }
+}
+
+fn address(of: &str) -> SocketAddr {
+    of.trim_start_matches("http://").parse().expect("an address")
+}
