@@ -17,7 +17,7 @@ use crate::outbox::Outbox;
 use crate::{
     BatchError, CallId, Core, CoreConfig, Delivery, Directory, Effect, EntityError, Flaw, Input,
     JournalError, JournalSource, Limits, Membership, Message, MigrationCounters, MoveHooks, Reason,
-    Reply, Request, Step, Storage, StoreCall, fault, trace,
+    Reply, Request, SagaObserver, Step, Storage, StoreCall, fault, trace,
 };
 
 /// Steps whose effects may wait for a sync at once; beyond it callers are refused.
@@ -48,6 +48,8 @@ pub struct MigrationArguments {
     /// Called when what is hosted here has changed: register it, and report with
     /// [`crate::MigrationHandle::registered`].
     pub on_hosting: Arc<dyn Fn() + Send + Sync>,
+    /// Told of sagas that are over or in doubt.
+    pub sagas: Arc<dyn SagaObserver>,
     /// What the registry knows of bubbles.
     pub directory: Arc<dyn Directory>,
     /// Called when a drain is over: leave.
@@ -329,6 +331,13 @@ impl MigrationState {
                 }
             }
             Effect::Hosting => (self.arguments.on_hosting)(),
+            Effect::SagaChanged(id) => {
+                if self.arguments.sagas.is_wanted()
+                    && let Some(report) = self.core.report(id)
+                {
+                    self.arguments.sagas.changed(report);
+                }
+            }
             Effect::Drained => (self.arguments.on_drained)(),
             Effect::Barred(processes) => {
                 tracing::warn!(?processes, "these processes are barred for ever");

@@ -16,8 +16,9 @@ use tokio::task::JoinHandle;
 use crate::{
     Directory, EntityStatus, Expected, HostStore, Image, Journal, JournalError, JournalSource,
     Limits, MemoryJournal, MemoryStore, Message, MigrateRequest, MigrationActor,
-    MigrationArguments, MigrationCounters, MigrationHandle, MigrationMessage, NewEntities, Outcome,
-    Reason, Record, SagaReport, SagaState, StatusFilter, Storage, open_database,
+    MigrationArguments, MigrationCounters, MigrationHandle, MigrationMessage, NewEntities,
+    NoObserver, Outcome, Reason, Record, SagaReport, SagaState, StatusFilter, Storage,
+    open_database,
 };
 
 /// Links between actors of one test: frames arrive at once, unless a link is cut.
@@ -131,6 +132,7 @@ async fn start(
         slot: slot.clone(),
         on_stale: Arc::new(|_, _| {}),
         on_hosting: Arc::new(|| {}),
+        sagas: Arc::new(NoObserver),
         directory: Arc::new(Fixed(BTreeMap::new())),
         on_drained: Arc::new(|| {}),
         on_barred: Arc::new(|_| {}),

@@ -333,6 +333,28 @@ pub struct SagaReport {
     pub entities: Vec<SagaEntity>,
 }
 
+/// Whoever wants to know what becomes of the sagas of a process. Called by the migration actor: both
+/// must return at once.
+pub trait SagaObserver: Send + Sync + 'static {
+    /// Whether reports are of use now; without, none is made.
+    fn is_wanted(&self) -> bool;
+
+    /// A saga is over or in doubt.
+    fn changed(&self, report: SagaReport);
+}
+
+/// Nobody wants to know.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoObserver;
+
+impl SagaObserver for NoObserver {
+    fn is_wanted(&self) -> bool {
+        false
+    }
+
+    fn changed(&self, _: SagaReport) {}
+}
+
 /// Counts of entities, for `/v1/audit` and the metrics.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Audit {

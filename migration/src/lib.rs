@@ -34,8 +34,8 @@ pub use actor::{
 
 pub use api::{
     Audit, BatchError, EntityError, EntityPage, EntityRecord, EntityStatus, Expected,
-    MigrateRequest, MovedTo, NewEntities, Outcome, Phase, Presence, Reason, SagaEntity, SagaReport,
-    SagaState, StatusFilter, Whereabouts,
+    MigrateRequest, MovedTo, NewEntities, NoObserver, Outcome, Phase, Presence, Reason, SagaEntity,
+    SagaObserver, SagaReport, SagaState, StatusFilter, Whereabouts,
 };
 pub use bar::{BarMessage, BarReport, BarRow};
 pub use bubble::{

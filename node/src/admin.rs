@@ -24,6 +24,6 @@ mod unread;
 mod views;
 
 pub use auth::Token;
-pub use backend::{Backend, Event, EventKind, ProcessBubbles, Topology};
+pub use backend::{Backend, ProcessBubbles, Topology};
 pub use problem::status_of;
 pub use server::{AdminListener, AdminServer, BindError};

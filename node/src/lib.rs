@@ -32,13 +32,16 @@ pub use lampyrid_migration::{
     DrainReport, DrainState, EntityError, EntityPage, EntityRecord, EntityStatus, EntityStore,
     Expected, FAULT_POINTS, Hook, HookFigures, HookOutcome, Limits, MemoryStore, MigrateRequest,
     MigrationCounters, MigrationHandle, Move, MoveHooks, MovedTo, NewEntities, OpenError, Outcome,
-    Phase, Presence, Reason, SagaEntity, SagaReport, SagaState, StatusFilter, StoreError,
-    TimeLimits, Veto, Whereabouts,
+    Phase, Presence, Reason, SagaEntity, SagaObserver, SagaReport, SagaState, StatusFilter,
+    StoreError, TimeLimits, Veto, Whereabouts,
 };
 pub use lampyrid_registry::{RegistryError, RegistryHandle, TopologySnapshot};
 pub use lampyrid_wire::{
     BubbleId, ClusterId, EntityId, Epoch, Incarnation, Member, OwnershipEpoch, ProcessId, SagaId,
     Term, ViewId,
 };
-pub use node::{BubbleError, Fatal, Node, NodeBuilder, NotReady, StartError};
+pub use node::{
+    BubbleError, EventLog, EventStream, Fatal, MAX_EVENTS_KEPT, Node, NodeBuilder, NodeEvent,
+    NotReady, NumberedEvent, StartError,
+};
 pub use storage::StorageError;

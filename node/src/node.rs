@@ -5,6 +5,7 @@ mod backend;
 mod boot;
 mod builder;
 mod end;
+mod event_log;
 mod leaver;
 mod memory;
 #[cfg(feature = "cli")]
@@ -29,6 +30,7 @@ pub use self::boot::StartError;
 pub use self::builder::NodeBuilder;
 use self::end::End;
 pub use self::end::Fatal;
+pub use self::event_log::{EventLog, EventStream, MAX_EVENTS_KEPT, NodeEvent, NumberedEvent};
 use self::leaver::Leaver;
 use self::registrar::Registrar;
 use self::tree::Tree;
@@ -77,6 +79,7 @@ pub struct Node {
     tree: Tree,
     end: Arc<End>,
     lives: Lives,
+    events: EventLog,
     lease: Lease,
     /// Its bubbles have been registered once.
     registered: AtomicBool,
@@ -149,6 +152,13 @@ impl Node {
     /// order. It must return at once.
     pub fn subscribe(&self, subscriber: Subscriber) {
         self.port.subscribe(subscriber);
+    }
+
+    /// What happens in this process: what came after the event of that id, or the current state
+    /// first. The stream ends some time after the process.
+    #[must_use]
+    pub fn events(&self, after: Option<u64>) -> EventStream {
+        self.events.subscribe(after)
     }
 
     /// Hosts one more bubble, with a fresh id if none is given: durable here, then registered.

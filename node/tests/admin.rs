@@ -379,11 +379,31 @@ async fn metrics_are_prometheus_text_with_help() {
 #[tokio::test]
 async fn events_are_streamed_with_rising_ids() {
     let server = Server::start(None).await;
-    let head = "GET /v1/events HTTP/1.1\r\nhost: h\r\n\r\n";
-    let mut stream = server.open(head).await;
+    let head = "GET /v1/events HTTP/1.1\r\nhost: h\r\n";
+    let mut stream = server.open(&format!("{head}\r\n")).await;
     stream.read_until(": listening").await;
-    server.fake.emit("view", json!({ "epoch": 2 }));
-    stream.read_until("id: 1\nevent: view\ndata: {\"epoch\":2}\n\n").await;
+    server.fake.emit_view();
+    let first = (1_u64 << 40) + 2;
+    stream.read_until(&format!("id: {}\nevent: view\ndata: {{", first - 1)).await;
+    stream.read_until(&format!("id: {first}\nevent: coordinator\ndata: {{")).await;
+    let mut back = server.open(&format!("{head}last-event-id: {}\r\n\r\n", first - 1)).await;
+    back.read_until(&format!("id: {first}\nevent: coordinator")).await;
+    let mut stranger = server.open(&format!("{head}last-event-id: 7\r\n\r\n")).await;
+    stranger.read_until("event: gap\ndata: {}\n\n").await;
+    stranger.read_until("event: view").await;
+    let answer = raw(server.address, &format!("{head}last-event-id: x\r\n\r\n")).await;
+    assert_eq!(answer.status, 400, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_ends_its_streams() {
+    let server = Server::start(None).await;
+    let mut stream = server.open("GET /v1/events HTTP/1.1\r\nhost: h\r\n\r\n").await;
+    stream.read_until(": listening").await;
+    let stop = tokio::time::timeout(Duration::from_secs(60), server.stop());
+    // The chunk that ends the body.
+    let (stopped, ()) = tokio::join!(stop, stream.read_until("\r\n0\r\n\r\n"));
+    stopped.unwrap();
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use lampyrid_membership::{ViewHandle, ViewState};
 use lampyrid_wire::{BubbleId, Epoch, Incarnation, ProcessId, Slot};
+use tokio::sync::watch;
 
 use crate::{Entry, OwnRegistration, RegistryError, RegistryMessage, Replica};
 
@@ -15,7 +16,7 @@ pub const DEFAULT_LIMIT: Duration = Duration::from_secs(10);
 
 /// The whole registry as one process has stored it: one broadcast of one coordinator, less the
 /// processes that the installed view no longer lists.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TopologySnapshot {
     /// The epoch of the last broadcast stored here; 0 before the first.
     pub epoch: Epoch,
@@ -36,6 +37,7 @@ struct Shared {
     stored: ArcSwap<Stored>,
     view: ViewHandle,
     slot: Slot<RegistryMessage>,
+    changed: watch::Sender<()>,
 }
 
 /// What runs where. Lookups are made by any thread, without a message and without waiting for the
@@ -63,6 +65,7 @@ impl RegistryHandle {
             stored: ArcSwap::from_pointee(Stored { replica: Replica::default(), own }),
             view,
             slot: Slot::new(),
+            changed: watch::Sender::new(()),
         }))
     }
 
@@ -70,6 +73,12 @@ impl RegistryHandle {
     #[must_use]
     pub fn slot(&self) -> &Slot<RegistryMessage> {
         &self.0.slot
+    }
+
+    /// Says whenever another broadcast was stored.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.0.changed.subscribe()
     }
 
     /// The view against which it is read.
@@ -195,6 +204,7 @@ impl RegistryHandle {
             }
             self.forget(process, old, new.map(Arc::as_ref));
         }
+        self.0.changed.send_replace(());
     }
 
     /// Removes what `old` lists and `new` does not, unless somebody else hosts it by now.

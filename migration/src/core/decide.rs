@@ -225,7 +225,7 @@ impl Core {
                 out.effects.push(Effect::Alarm(part, "the destination lost a staged copy"));
             }
             flight.alarmed = true;
-            self.doubt(part);
+            self.doubt(part, out);
             self.timers.set(Timer::Part(part), None);
         }
     }

@@ -262,6 +262,8 @@ pub enum Effect {
     Hosting,
     /// Look these up in the registry: [`Input::Hosts`].
     FindHosts(Vec<BubbleId>),
+    /// A saga is over or in doubt: tell whoever observes.
+    SagaChanged(SagaId),
     /// Nothing is left here: leave.
     Drained,
     /// These are barred for ever: no session with them, and they are never admitted.

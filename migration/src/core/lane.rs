@@ -5,7 +5,7 @@ use lampyrid_wire::{ProcessId, SagaId};
 use super::Core;
 use super::accounts::Load;
 use super::flight::Flight;
-use super::io::Step;
+use super::io::{Effect, Step};
 use super::requests::at_most;
 use super::saga::Queued;
 use super::timers::Timer;
@@ -179,7 +179,7 @@ impl Core {
     }
 
     /// The acknowledgement of a decided part does not come in time: it makes room for others.
-    pub(crate) fn doubt(&mut self, part: PartId) {
+    pub(crate) fn doubt(&mut self, part: PartId, out: &mut Step) {
         let Some(flight) = self.flights.get_mut(&part) else { return };
         if std::mem::replace(&mut flight.in_doubt, true) {
             return;
@@ -189,6 +189,7 @@ impl Core {
             lane.busy.remove(flight.load);
         }
         self.stirred.insert(flight.destination);
+        out.effects.push(Effect::SagaChanged(part.saga));
     }
 
     /// Something of a lane is over.

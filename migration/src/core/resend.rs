@@ -118,7 +118,7 @@ impl Core {
                 return;
             }
             if expired {
-                self.doubt(part);
+                self.doubt(part, out);
             }
             self.send_commit(part, out);
         } else if expired || over_at <= now {

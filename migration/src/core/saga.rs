@@ -100,6 +100,7 @@ impl Core {
         }
         self.keep_saga(id);
         self.batch_ended(id);
+        out.effects.push(Effect::SagaChanged(id));
         if waiters.is_empty() {
             return;
         }

@@ -137,6 +137,7 @@ impl Bench {
                 Effect::Stale(..) => self.stale += 1,
                 Effect::Store(_) | Effect::Measured(..) => {}
                 Effect::AskHook(..) | Effect::Moved(_) => {}
+                Effect::SagaChanged(_) => {}
                 Effect::Hosting | Effect::FindHosts(_) | Effect::Barred(_) | Effect::Drained => {}
             }
         }

@@ -19,7 +19,7 @@ impl Core {
         self.bars_on_view(out);
         self.moves_on_view(out);
         if self.is_active() {
-            self.resume(before.as_ref());
+            self.resume(before.as_ref(), out);
             self.held_bytes = 0;
             for (from, term, message) in std::mem::take(&mut self.held) {
                 self.on_received(from, term, message, out);
@@ -70,7 +70,7 @@ impl Core {
 
     /// Sends again at once, in the new view, whatever waits for an answer; pauses what cannot be
     /// sent.
-    fn resume(&mut self, before: Option<&Membership>) {
+    fn resume(&mut self, before: Option<&Membership>, out: &mut Step) {
         let lanes: Vec<ProcessId> = self.lanes.keys().copied().collect();
         for to in lanes {
             let reached = self.reaches(to);
@@ -87,7 +87,7 @@ impl Core {
                     flight.alarmed = false;
                 }
                 if !prepared {
-                    self.doubt(part);
+                    self.doubt(part, out);
                 }
                 // The timer repeats it, and knows when it is too late for that.
                 let at = (prepared || reached).then_some(self.now);

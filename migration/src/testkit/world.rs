@@ -362,7 +362,7 @@ impl World {
             }
             Effect::Drained => self.registry.drained.push(process),
             Effect::Stale(..) | Effect::Barred(_) | Effect::Store(_) | Effect::Measured(..) => {}
-            Effect::AskHook(..) | Effect::Moved(_) => {}
+            Effect::AskHook(..) | Effect::Moved(_) | Effect::SagaChanged(_) => {}
         }
     }
 

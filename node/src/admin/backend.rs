@@ -8,9 +8,8 @@ use lampyrid_migration::{
     EntityRecord, MigrateRequest, NewEntities, Reason, SagaReport, StatusFilter,
 };
 use lampyrid_wire::{BubbleId, EntityId, Epoch, ProcessId, SagaId};
-use tokio::sync::broadcast;
 
-use crate::NotReady;
+use crate::{EventStream, NotReady};
 
 /// What hosts what, as one process knows it at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -30,43 +29,6 @@ pub struct ProcessBubbles {
     pub process: ProcessId,
     /// What it hosts; may be empty.
     pub bubbles: Vec<BubbleId>,
-}
-
-/// What happened, for the event stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventKind {
-    /// A view was installed, or the status changed.
-    View,
-    /// Another process coordinates.
-    Coordinator,
-    /// A registration changed.
-    Topology,
-    /// A saga ended, or went into doubt.
-    Migration,
-}
-
-impl EventKind {
-    /// Its name in the stream.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::View => "view",
-            Self::Coordinator => "coordinator",
-            Self::Topology => "topology",
-            Self::Migration => "migration",
-        }
-    }
-}
-
-/// One event of the stream.
-#[derive(Debug, Clone)]
-pub struct Event {
-    /// Rises with every event of a process's life.
-    pub id: u64,
-    /// What kind.
-    pub kind: EventKind,
-    /// What it says.
-    pub data: serde_json::Value,
 }
 
 /// What the outside of a process asks of the inside. Every method may be called at any time, from
@@ -176,8 +138,6 @@ pub trait Backend: Send + Sync + 'static {
         String::new()
     }
 
-    /// The event stream from now on, if there is one.
-    fn events(&self) -> Option<broadcast::Receiver<Event>> {
-        None
-    }
+    /// What happens: what came after the event of that id, or the current state first.
+    fn events(&self, after: Option<u64>) -> EventStream;
 }

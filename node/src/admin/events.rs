@@ -5,31 +5,37 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame};
-use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use lampyrid_migration::{Outcome, SagaReport};
+use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
-use super::Event;
+use super::answers::{ProcessAnswer, TopologyAnswer};
 use super::limits::MAX_EVENT_STREAMS;
 use super::problem::Problem;
 use super::routes::App;
+use super::views;
+use crate::{EventStream, NodeEvent, NumberedEvent};
 
-/// Events on their way to one client.
-const BUFFER: usize = 64;
+/// Events on their way to one client. One that does not read falls behind in the log, not here.
+const BUFFER: usize = 16;
 
 /// How often a silent stream says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// `GET /v1/events`. A client that cannot keep up is cut off and connects again.
-pub(crate) async fn stream(State(app): State<Arc<App>>) -> Result<Response, Problem> {
-    let Some(events) = app.backend.events() else {
-        let detail = "this process does not offer the event stream";
-        let status = StatusCode::NOT_IMPLEMENTED;
-        return Err(Problem::new(status, "not_implemented", "Not implemented", detail));
-    };
+/// What a client that comes back names.
+const LAST_EVENT_ID: &str = "last-event-id";
+
+/// `GET /v1/events`: server-sent events, the current state first, or what came after
+/// `Last-Event-ID`. A client that takes nothing for long is cut off.
+pub(crate) async fn stream(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let after = last_event(&headers)?;
     let Ok(room) = Arc::clone(&app.event_room).try_acquire_owned() else {
         let detail = format!("{MAX_EVENT_STREAMS} event streams are open");
         let status = StatusCode::TOO_MANY_REQUESTS;
@@ -37,7 +43,7 @@ pub(crate) async fn stream(State(app): State<Arc<App>>) -> Result<Response, Prob
             .with("limit", "event_streams"));
     };
     let (sender, receiver) = mpsc::channel(BUFFER);
-    tokio::spawn(forward(events, sender, room));
+    tokio::spawn(forward(app.backend.events(after), sender, app.stopping.clone(), room));
     let mut response = Response::new(Body::new(EventBody(receiver)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -45,30 +51,86 @@ pub(crate) async fn stream(State(app): State<Arc<App>>) -> Result<Response, Prob
     Ok(response)
 }
 
+fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+    let Some(given) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
+    let id = given.to_str().ok().and_then(|text| text.trim().parse().ok());
+    id.map(Some).ok_or_else(|| {
+        let detail = "Last-Event-ID is the number of an event of this stream";
+        Problem::new(StatusCode::BAD_REQUEST, "bad_request", "Bad request", detail)
+    })
+}
+
 async fn forward(
-    mut events: broadcast::Receiver<Event>,
+    mut events: EventStream,
     client: mpsc::Sender<Bytes>,
+    mut stopping: watch::Receiver<bool>,
     _room: OwnedSemaphorePermit,
 ) {
-    // The first bytes tell the client at once that it is listening.
-    let mut next = Bytes::from_static(b": listening\n\n");
-    loop {
-        if client.try_send(next).is_err() {
-            return;
+    let work = async {
+        // The first bytes tell the client at once that it is listening.
+        let mut next = Bytes::from_static(b": listening\n\n");
+        // Sending fails when the client has gone.
+        while client.send(next).await.is_ok() {
+            next = tokio::select! {
+                () = client.closed() => return,
+                event = tokio::time::timeout(KEEP_ALIVE, events.next()) => match event {
+                    Err(_) => Bytes::from_static(b":\n\n"),
+                    Ok(Some(event)) => render(&event),
+                    Ok(None) => return,
+                },
+            };
         }
-        next = tokio::select! {
-            () = client.closed() => return,
-            event = tokio::time::timeout(KEEP_ALIVE, events.recv()) => match event {
-                Err(_) => Bytes::from_static(b":\n\n"),
-                Ok(Ok(event)) => render(&event),
-                Ok(Err(RecvError::Lagged(_) | RecvError::Closed)) => return,
-            },
-        };
+    };
+    tokio::select! {
+        () = work => {}
+        // The sender gone means the same.
+        _ = stopping.wait_for(|stopping| *stopping) => {}
     }
 }
 
-fn render(event: &Event) -> Bytes {
-    Bytes::from(format!("id: {}\nevent: {}\ndata: {}\n\n", event.id, event.kind.name(), event.data))
+fn render(event: &NumberedEvent) -> Bytes {
+    let (kind, data) = match &event.event {
+        NodeEvent::View(state) => {
+            ("view", serde_json::to_value(views::describe(state, state.status)).unwrap_or_default())
+        }
+        NodeEvent::Coordinator { epoch, coordinator } => {
+            ("coordinator", json!({ "epoch": epoch, "coordinator": coordinator }))
+        }
+        NodeEvent::Topology(snapshot) => {
+            let processes = snapshot
+                .processes
+                .iter()
+                .map(|(id, bubbles)| ProcessAnswer { id: *id, bubbles: bubbles.clone() })
+                .collect();
+            let (epoch, sequence) = (snapshot.epoch, snapshot.sequence);
+            let answer = TopologyAnswer { epoch, sequence, processes, stale: false };
+            ("topology", serde_json::to_value(answer).unwrap_or_default())
+        }
+        NodeEvent::Saga(report) => ("migration", saga(report)),
+        NodeEvent::Gap => ("gap", json!({})),
+    };
+    Bytes::from(format!("id: {}\nevent: {kind}\ndata: {data}\n\n", event.id))
+}
+
+/// In counts: `/v1/migrations/{saga}` has each entity.
+fn saga(report: &SagaReport) -> Value {
+    let (mut committed, mut aborted, mut pending) = (0_u64, 0_u64, 0_u64);
+    for entity in &report.entities {
+        match entity.outcome {
+            Outcome::Committed { .. } => committed += 1,
+            Outcome::Aborted { .. } => aborted += 1,
+            Outcome::Pending => pending += 1,
+        }
+    }
+    json!({
+        "saga": report.saga,
+        "state": report.state,
+        "to": report.to,
+        "view_epoch": report.view_epoch,
+        "committed": committed,
+        "aborted": aborted,
+        "pending": pending,
+    })
 }
 
 struct EventBody(mpsc::Receiver<Bytes>);

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use lampyrid_membership::Status;
 use serde::Serialize;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::auth::{Token, demand_token, refuse_other_origins};
 use super::limits::{MAX_BODY_BYTES_AT_ONCE, MAX_EVENT_STREAMS, REQUEST_TIMEOUT};
@@ -25,15 +25,18 @@ pub(crate) struct App {
     /// One permit per byte of a request body being read.
     pub(crate) body_room: Semaphore,
     pub(crate) event_room: Arc<Semaphore>,
+    /// Says that the server stops: streams end.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl App {
-    pub(crate) fn new(backend: Arc<dyn Backend>) -> Arc<Self> {
+    pub(crate) fn new(backend: Arc<dyn Backend>, stopping: watch::Receiver<bool>) -> Arc<Self> {
         Arc::new(Self {
             backend,
             metrics: Metrics::new(),
             body_room: Semaphore::new(MAX_BODY_BYTES_AT_ONCE),
             event_room: Arc::new(Semaphore::new(MAX_EVENT_STREAMS)),
+            stopping,
         })
     }
 

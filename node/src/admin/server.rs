@@ -63,8 +63,8 @@ impl AdminListener {
     /// Starts to serve `backend`, to anyone or to those who show `token`.
     #[must_use]
     pub fn serve(self, backend: Arc<dyn Backend>, token: Option<Token>) -> AdminServer {
-        let app = App::new(backend);
         let (stop, stopping) = watch::channel(false);
+        let app = App::new(backend, stopping.clone());
         let router = router(Arc::clone(&app), token);
         let task = tokio::spawn(accept(self.listener, router, app, stopping));
         AdminServer { stop, task }

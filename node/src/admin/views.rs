@@ -21,7 +21,7 @@ pub(crate) async fn view(State(app): State<Arc<App>>) -> Response {
 }
 
 /// A view as it is shown. The status is given apart: it may be worse than the state's own.
-fn describe(state: &ViewState, status: Status) -> ViewAnswer {
+pub(super) fn describe(state: &ViewState, status: Status) -> ViewAnswer {
     let view = state.view.as_deref();
     let members = view.map(|view| view.members()).unwrap_or_default();
     ViewAnswer {

@@ -9,7 +9,7 @@ use lampyrid_migration::{
 };
 use lampyrid_wire::{BubbleId, EntityId, ProcessId, SagaId};
 
-use super::{Node, NotReady, metrics};
+use super::{EventStream, Node, NotReady, metrics};
 use crate::admin::{Backend, ProcessBubbles, Topology};
 
 #[async_trait]
@@ -139,11 +139,16 @@ impl Backend for Node {
         Self::leave(self);
     }
 
+    fn events(&self, after: Option<u64>) -> EventStream {
+        Self::events(self, after)
+    }
+
     fn histograms(&self) -> String {
         metrics::histograms(&self.tree)
     }
 
     fn record_metrics(&self) {
         metrics::record(&self.tree);
+        metrics::record_events(&self.events);
     }
 }

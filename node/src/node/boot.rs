@@ -10,9 +10,11 @@ use lampyrid_registry::RegistryHandle;
 use lampyrid_wire::{BubbleId, Clock, ClusterId, ProcessId, SystemClock};
 use ractor::SpawnErr;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::Node;
 use super::builder::Host;
+use super::event_log::EventLog;
 use super::leaver::Leaver;
 use super::net::Net;
 use super::parts::{LateRegistry, Parts};
@@ -157,6 +159,9 @@ async fn assemble(
         // A restarting actor reads the current state by itself.
         let _ = slot.cast(MigrationMessage::View(event));
     }));
+    let events = parts.events.clone();
+    parts.port.subscribe(Arc::new(move |event: ViewEvent| events.note_view(event.state)));
+    tokio::spawn(note_topology(parts.events.clone(), registry.clone(), tree.watch_end()));
     if !seeds.is_empty() && parts.identity.view.is_none() {
         parts.watch_join(seeds.clone(), config.join_timeout);
     }
@@ -174,7 +179,7 @@ async fn assemble(
     );
     tokio::spawn(leaver.clone().leave_when(Arc::clone(&parts.drained), tree.watch_end()));
     tokio::spawn(registrar.clone().keep(Arc::clone(&parts.hosting), tree.watch_end()));
-    let Parts { clock, view, port, end, lives, .. } = parts;
+    let Parts { clock, view, port, end, lives, events, .. } = parts;
     Ok(Node {
         clock,
         view,
@@ -185,10 +190,33 @@ async fn assemble(
         tree,
         end,
         lives,
+        events,
         lease: storage.lease(),
         registered: AtomicBool::new(false),
         leaver,
     })
+}
+
+/// Notes what hosts what whenever that changes; ends with the process.
+async fn note_topology(
+    events: EventLog,
+    registry: RegistryHandle,
+    mut ended: watch::Receiver<bool>,
+) {
+    let mut changes = registry.changes();
+    let work = async {
+        loop {
+            events.note_topology(registry.topology());
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        // The sender gone means the same.
+        _ = ended.wait_for(|ended| *ended) => {}
+    }
 }
 
 /// Binds the port asked for; if any will do, the one of the last start, else a new one.

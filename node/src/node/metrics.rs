@@ -7,6 +7,7 @@ use lampyrid_migration::{Hook, HookOutcome, LATENCY_BOUNDS_MICROS, LatencyHistog
 use lampyrid_wire::Channel;
 use metrics::{counter, gauge};
 
+use super::event_log::EventLog;
 use super::tree::Tree;
 
 const PHASES: [(&str, Phase); 3] =
@@ -25,6 +26,11 @@ pub(super) fn record(tree: &Tree) {
     for (child, restarts) in tree.restarts() {
         counter!("lampyrid_actor_restarts_total", "actor" => child).absolute(restarts);
     }
+}
+
+/// What became of those who listen to events.
+pub(super) fn record_events(events: &EventLog) {
+    counter!("lampyrid_event_gaps_total").absolute(events.gaps());
 }
 
 /// One concern's traffic with other processes, and its timers. The coordinator and the broadcaster
@@ -178,6 +184,10 @@ pub(crate) fn describe() {
     describe_counter!(
         "lampyrid_hooks_left_out_total",
         "Calls of post_migrate left out because too many waited"
+    );
+    describe_counter!(
+        "lampyrid_event_gaps_total",
+        "Times that a listener had fallen behind, or came back too late"
     );
     describe_gauge!("lampyrid_link_sessions", "Sessions with other processes");
     describe_gauge!("lampyrid_link_handshakes", "Handshakes under way");

@@ -26,6 +26,7 @@ use tokio::sync::Notify;
 use super::boot::StartError;
 use super::builder::Host;
 use super::end::{End, Fatal, NotJoined};
+use super::event_log::EventLog;
 use super::memory::Memory;
 use super::net::Net;
 use super::tree::{Claims, Counters, Rest};
@@ -62,6 +63,8 @@ pub(super) struct Parts {
     pub(super) drained: Arc<Notify>,
     /// What is hosted here has changed.
     pub(super) hosting: Arc<Notify>,
+    /// What happens here, for those who listen.
+    pub(super) events: EventLog,
     /// Lives of other processes that were met.
     pub(super) lives: Lives,
     memory: Memory,
@@ -93,6 +96,7 @@ impl Parts {
         Ok(Self {
             memory: Memory::new(lives.clone(), storage.notebook(), Arc::clone(&clock)),
             lives,
+            events: EventLog::new(identity.incarnation),
             view: ViewHandle::new(Arc::clone(&clock), state),
             identity,
             nonce: BootNonce(rand::rng().next_u64()),
@@ -223,6 +227,7 @@ impl Parts {
         let (port, counters) = (self.port.clone(), Arc::clone(&self.counters.migration));
         let (hosting, drained) = (Arc::clone(&self.hosting), Arc::clone(&self.drained));
         let registry = LateRegistry(Arc::clone(&self.registry));
+        let events = self.events.clone();
         move || {
             let (named, port, barring) = (view.clone(), port.clone(), port.clone());
             let (hosting, drained) = (Arc::clone(&hosting), Arc::clone(&drained));
@@ -241,6 +246,7 @@ impl Parts {
                 slot: slot.clone(),
                 on_stale: Arc::new(move |peer: Peer, _| port.stale_peer(peer.process)),
                 on_hosting: Arc::new(move || hosting.notify_one()),
+                sagas: Arc::new(events.clone()),
                 on_drained: Arc::new(move || drained.notify_one()),
                 directory: Arc::new(registry.clone()),
                 on_barred: Arc::new(move |processes| barring.bar(processes)),

@@ -53,7 +53,7 @@ pub mod actors {
     };
     pub use lampyrid_migration::{
         Directory, HostStore, JournalSource, Message as SagaMessage, MigrationActor,
-        MigrationArguments, MigrationMessage, Storage,
+        MigrationArguments, MigrationMessage, NoObserver, SagaObserver, Storage,
     };
     pub use lampyrid_registry::{
         Counters as RegistryFigures, Hooks, NoHooks, Post, RegistryActor, RegistryArguments,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use lampyrid::NotReady;
-use lampyrid::admin::{Backend, Event, EventKind, ProcessBubbles, Topology};
+use lampyrid::admin::{Backend, ProcessBubbles, Topology};
+use lampyrid::{EventLog, EventStream, NotReady};
 use lampyrid_membership::{Status, View, ViewHandle, ViewState};
 use lampyrid_migration::{
     Audit, BarReport, BatchError, BubbleMoveReport, DrainReport, DrainState, EntityError,
@@ -17,8 +17,6 @@ use lampyrid_wire::{
     BubbleId, ClusterId, EntityId, Epoch, Incarnation, ManualClock, Member, OwnershipEpoch,
     ProcessId, SagaId,
 };
-use serde_json::Value;
-use tokio::sync::broadcast;
 
 /// The bubble that is hosted here.
 const HERE: BubbleId = BubbleId::from_u128(0xb1);
@@ -38,7 +36,7 @@ pub(crate) struct Fake {
     views: ViewHandle,
     state: Mutex<State>,
     leaving: AtomicBool,
-    events: broadcast::Sender<Event>,
+    pub(crate) events: EventLog,
 }
 
 fn refused(reason: Reason) -> EntityError {
@@ -61,7 +59,7 @@ impl Fake {
             views: ViewHandle::new(Arc::new(ManualClock::new()), state),
             state: Mutex::default(),
             leaving: AtomicBool::new(false),
-            events: broadcast::Sender::new(8),
+            events: EventLog::new(Incarnation(1)),
         }
     }
 
@@ -97,9 +95,9 @@ impl Fake {
         self.leaving.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn emit(&self, kind: &str, data: Value) {
-        let kind = [EventKind::View, EventKind::Migration].into_iter().find(|k| k.name() == kind);
-        self.events.send(Event { id: 1, kind: kind.unwrap(), data }).unwrap();
+    /// Tells those who listen of the view.
+    pub(crate) fn emit_view(&self) {
+        self.events.note_view(self.views.current());
     }
 }
 
@@ -312,7 +310,7 @@ impl Backend for Fake {
         metrics::counter!("lampyrid_fake_total").absolute(7);
     }
 
-    fn events(&self) -> Option<broadcast::Receiver<Event>> {
-        Some(self.events.subscribe())
+    fn events(&self, after: Option<u64>) -> EventStream {
+        self.events.subscribe(after)
     }
 }

@@ -98,6 +98,7 @@ impl Concerns {
             slot: migration_slot.clone(),
             on_stale: Arc::new(|_, _| {}),
             on_hosting: Arc::new(|| {}),
+            sagas: Arc::new(lampyrid_migration::NoObserver),
             directory: Arc::new(HostOf(registry.clone())),
             on_drained: Arc::new(|| {}),
             on_barred: Arc::new(|_| {}),

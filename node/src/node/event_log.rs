@@ -1,0 +1,348 @@
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use lampyrid_membership::{Status, ViewState};
+use lampyrid_migration::{SagaObserver, SagaReport};
+use lampyrid_registry::TopologySnapshot;
+use lampyrid_wire::{Epoch, Incarnation, ProcessId};
+use tokio::sync::broadcast::{self, error::RecvError};
+
+/// Events that are kept for those who come back, and that one may fall behind. What is older is
+/// left out, and that is told by [`NodeEvent::Gap`].
+pub const MAX_EVENTS_KEPT: usize = 1_024;
+
+/// Bits of an id that number the events of one life; above is the incarnation.
+const NUMBER_BITS: u32 = 40;
+
+/// What happened in a process.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum NodeEvent {
+    /// A view was installed, or the status changed.
+    View(Arc<ViewState>),
+    /// Another process coordinates, or none that this one is in touch with.
+    Coordinator {
+        /// The view in which it does.
+        epoch: Epoch,
+        /// Who.
+        coordinator: Option<ProcessId>,
+    },
+    /// What hosts what has changed.
+    Topology(Arc<TopologySnapshot>),
+    /// A saga of this process is over, or in doubt.
+    Saga(Arc<SagaReport>),
+    /// Events were left out here; what follows begins with the current state.
+    Gap,
+}
+
+/// An event and its number.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NumberedEvent {
+    /// Rises from event to event, over restarts of the process as well.
+    pub id: u64,
+    /// What happened.
+    pub event: NodeEvent,
+}
+
+/// The events of a process: the last ones, and those to come.
+#[derive(Clone)]
+pub struct EventLog(Arc<Shared>);
+
+struct Shared {
+    inner: Mutex<Inner>,
+    live: broadcast::Sender<NumberedEvent>,
+    wanted: AtomicBool,
+    gaps: AtomicU64,
+}
+
+struct Inner {
+    next: u64,
+    /// The last one that is not kept any more.
+    evicted: u64,
+    kept: VecDeque<NumberedEvent>,
+    view: Option<Arc<ViewState>>,
+    coordinator: Option<ProcessId>,
+    topology: Option<Arc<TopologySnapshot>>,
+}
+
+impl std::fmt::Debug for EventLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EventLog")
+    }
+}
+
+impl EventLog {
+    /// Of the life of a process that began as that incarnation.
+    #[must_use]
+    pub fn new(incarnation: Incarnation) -> Self {
+        let evicted = incarnation.0 << NUMBER_BITS;
+        let inner = Inner {
+            next: evicted + 1,
+            evicted,
+            kept: VecDeque::new(),
+            view: None,
+            coordinator: None,
+            topology: None,
+        };
+        Self(Arc::new(Shared {
+            inner: Mutex::new(inner),
+            live: broadcast::Sender::new(MAX_EVENTS_KEPT),
+            wanted: AtomicBool::new(false),
+            gaps: AtomicU64::new(0),
+        }))
+    }
+
+    /// Notes the view and status from now on, and who coordinates if that is another.
+    pub fn note_view(&self, state: Arc<ViewState>) {
+        let mut inner = self.0.lock();
+        let coordinator = state.coordinator().filter(|_| state.status == Status::Active);
+        let epoch = state.view.as_deref().map_or(Epoch(0), |view| view.epoch());
+        inner.view = Some(Arc::clone(&state));
+        self.0.push(&mut inner, NodeEvent::View(state));
+        if inner.coordinator != coordinator {
+            inner.coordinator = coordinator;
+            self.0.push(&mut inner, NodeEvent::Coordinator { epoch, coordinator });
+        }
+    }
+
+    /// Notes what hosts what, if that is something else than before.
+    pub fn note_topology(&self, snapshot: TopologySnapshot) {
+        let mut inner = self.0.lock();
+        if inner.topology.as_deref() != Some(&snapshot) {
+            let snapshot = Arc::new(snapshot);
+            inner.topology = Some(Arc::clone(&snapshot));
+            self.0.push(&mut inner, NodeEvent::Topology(snapshot));
+        }
+    }
+
+    /// Everything after the event `after`, if that is known still; else, or without it, the current
+    /// state first. Nothing is missed between what is given first and what comes later.
+    #[must_use]
+    pub fn subscribe(&self, after: Option<u64>) -> EventStream {
+        self.0.wanted.store(true, Ordering::Relaxed);
+        Shared::subscribe(&self.0, after)
+    }
+
+    /// How often events were left out for somebody.
+    #[must_use]
+    pub fn gaps(&self) -> u64 {
+        self.0.gaps.load(Ordering::Relaxed)
+    }
+}
+
+impl SagaObserver for EventLog {
+    /// Sagas are noted from the first subscription on: without one they may not cost anything.
+    fn is_wanted(&self) -> bool {
+        self.0.wanted.load(Ordering::Relaxed)
+    }
+
+    fn changed(&self, report: SagaReport) {
+        let mut inner = self.0.lock();
+        self.0.push(&mut inner, NodeEvent::Saga(Arc::new(report)));
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, inner: &mut Inner, event: NodeEvent) {
+        let event = inner.number(event);
+        if inner.kept.len() == MAX_EVENTS_KEPT
+            && let Some(oldest) = inner.kept.pop_front()
+        {
+            inner.evicted = oldest.id;
+        }
+        inner.kept.push_back(event.clone());
+        // An error says that nobody listens now.
+        let _ = self.live.send(event);
+    }
+
+    fn subscribe(this: &Arc<Self>, after: Option<u64>) -> EventStream {
+        let mut inner = this.lock();
+        let live = this.live.subscribe();
+        let known = inner.evicted..inner.next;
+        let backlog = match after {
+            Some(last) if known.contains(&last) => {
+                inner.kept.iter().filter(|event| event.id > last).cloned().collect()
+            }
+            Some(_) => {
+                this.gaps.fetch_add(1, Ordering::Relaxed);
+                let gap = inner.number(NodeEvent::Gap);
+                std::iter::once(gap).chain(inner.current()).collect()
+            }
+            None => inner.current().collect(),
+        };
+        EventStream { backlog, live, log: Arc::downgrade(this) }
+    }
+}
+
+impl Inner {
+    fn number(&mut self, event: NodeEvent) -> NumberedEvent {
+        let id = self.next;
+        self.next += 1;
+        NumberedEvent { id, event }
+    }
+
+    /// Under numbers of its own, which nobody else is told.
+    fn current(&mut self) -> impl Iterator<Item = NumberedEvent> + use<> {
+        let epoch = self.view.as_deref().and_then(|state| state.view.as_deref());
+        let epoch = epoch.map_or(Epoch(0), |view| view.epoch());
+        let coordinator = self.coordinator;
+        let state = [
+            self.view.clone().map(NodeEvent::View),
+            self.view.is_some().then_some(NodeEvent::Coordinator { epoch, coordinator }),
+            self.topology.clone().map(NodeEvent::Topology),
+        ];
+        state.into_iter().flatten().map(|event| self.number(event)).collect::<Vec<_>>().into_iter()
+    }
+}
+
+/// Events in order, for one who listens.
+pub struct EventStream {
+    backlog: VecDeque<NumberedEvent>,
+    live: broadcast::Receiver<NumberedEvent>,
+    log: Weak<Shared>,
+}
+
+impl std::fmt::Debug for EventStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EventStream")
+    }
+}
+
+impl EventStream {
+    /// The next event; `None` when the process is gone. One who falls behind by more than
+    /// [`MAX_EVENTS_KEPT`] gets a [`NodeEvent::Gap`] and the current state. Cancellation safe.
+    pub async fn next(&mut self) -> Option<NumberedEvent> {
+        loop {
+            if let Some(event) = self.backlog.pop_front() {
+                return Some(event);
+            }
+            match self.live.recv().await {
+                Ok(event) => return Some(event),
+                // An id that was never given: told as a gap.
+                Err(RecvError::Lagged(_)) => {
+                    *self = Shared::subscribe(&self.log.upgrade()?, Some(0))
+                }
+                Err(RecvError::Closed) => return None,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lampyrid_membership::View;
+    use lampyrid_migration::SagaState;
+    use lampyrid_wire::{BubbleId, ClusterId, Member, SagaId};
+
+    use super::*;
+
+    fn state(process: u128, status: Status) -> Arc<ViewState> {
+        let me = Member {
+            process: ProcessId::from_u128(process),
+            incarnation: Incarnation(1),
+            name: "a".to_owned(),
+            address: "127.0.0.1:1".parse().unwrap(),
+            admin: None,
+        };
+        let view = View::first(ClusterId::from_u128(1), "c", me.clone());
+        Arc::new(ViewState { me, status, view: Some(Arc::new(view)), waiting_for: Vec::new() })
+    }
+
+    fn saga(number: u128) -> SagaReport {
+        SagaReport {
+            saga: SagaId::from_u128(number),
+            state: SagaState::Done,
+            to: BubbleId::from_u128(1),
+            view_epoch: Epoch(1),
+            entities: Vec::new(),
+        }
+    }
+
+    async fn take(stream: &mut EventStream, count: usize) -> Vec<NumberedEvent> {
+        let mut all: Vec<NumberedEvent> = Vec::new();
+        for _ in 0..count {
+            all.push(stream.next().await.unwrap());
+        }
+        assert!(
+            all.is_sorted_by_key(|event| event.id) && all.windows(2).all(|w| w[0].id < w[1].id)
+        );
+        all
+    }
+
+    fn sagas(of: &[NumberedEvent]) -> Vec<u128> {
+        let number = |event: &NumberedEvent| match &event.event {
+            NodeEvent::Saga(report) => Some(report.saga.0.as_u128()),
+            _ => None,
+        };
+        of.iter().filter_map(number).collect()
+    }
+
+    #[tokio::test]
+    async fn the_current_state_comes_first_and_then_everything_in_order() {
+        let log = EventLog::new(Incarnation(3));
+        log.note_view(state(1, Status::Active));
+        log.note_topology(TopologySnapshot::default());
+        assert!(!log.is_wanted());
+        let mut stream = log.subscribe(None);
+        assert!(log.is_wanted());
+        let first = take(&mut stream, 3).await;
+        assert!(matches!(first[0].event, NodeEvent::View(_)), "{first:?}");
+        let me = Some(ProcessId::from_u128(1));
+        assert_eq!(first[1].event, NodeEvent::Coordinator { epoch: Epoch(1), coordinator: me });
+        assert!(matches!(first[2].event, NodeEvent::Topology(_)), "{first:?}");
+        assert!(first[0].id > 3 << NUMBER_BITS);
+        log.note_topology(TopologySnapshot::default());
+        log.changed(saga(7));
+        log.note_view(state(1, Status::Isolated));
+        let then = take(&mut stream, 3).await;
+        assert_eq!(sagas(&then), [7], "the topology was the same");
+        let lost = NodeEvent::Coordinator { epoch: Epoch(1), coordinator: None };
+        assert_eq!(then[2].event, lost);
+        drop(log);
+        assert_eq!(stream.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn one_who_comes_back_misses_nothing_and_gets_nothing_twice() {
+        let log = EventLog::new(Incarnation(1));
+        log.note_view(state(1, Status::Active));
+        let mut stream = log.subscribe(None);
+        let last = take(&mut stream, 2).await[1].id;
+        log.changed(saga(1));
+        drop(stream);
+        log.changed(saga(2));
+        let mut back = log.subscribe(Some(last));
+        log.changed(saga(3));
+        let all = take(&mut back, 3).await;
+        assert_eq!(sagas(&all), [1, 2, 3]);
+        let mut back = log.subscribe(Some(all[1].id));
+        assert_eq!(sagas(&take(&mut back, 1).await), [3]);
+        assert_eq!(log.gaps(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_kept_any_more_is_told_as_a_gap() {
+        let log = EventLog::new(Incarnation(2));
+        log.note_view(state(1, Status::Active));
+        let mut slow = log.subscribe(None);
+        let last = take(&mut slow, 2).await[1].id;
+        for number in 0..=MAX_EVENTS_KEPT as u128 {
+            log.changed(saga(number));
+        }
+        // From another life, from the future, and too old.
+        for after in [1, 1 << NUMBER_BITS, u64::MAX, last] {
+            let mut back = log.subscribe(Some(after));
+            let all = take(&mut back, 3).await;
+            assert_eq!(all[0].event, NodeEvent::Gap, "{after}");
+            assert!(matches!(all[1].event, NodeEvent::View(_)));
+        }
+        assert_eq!(take(&mut slow, 1).await[0].event, NodeEvent::Gap);
+        assert_eq!(log.gaps(), 5);
+        assert_eq!(log.0.lock().kept.len(), MAX_EVENTS_KEPT);
+    }
+}
