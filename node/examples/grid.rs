@@ -67,11 +67,13 @@ fn host(cluster: &Cluster, bubble: BubbleId) -> Option<&Node> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let cluster = Plan::new(3).bubbles(0).start().await?;
     let view = cluster.node(0).view().current().view.clone().ok_or("it is in a view")?;
-    for (x, y) in (0..SIDE).flat_map(|x| (0..SIDE).map(move |y| (x, y))) {
-        // Every process would choose the same one.
-        let chosen = view.ring(&name(x, y)).first();
-        let node = cluster.running().find(|node| Some(node.member().process) == chosen);
-        node.ok_or("a member")?.create_bubble(Some(cell(x, y))).await?;
+    for node in cluster.running() {
+        // Every process would choose the same one for a cell.
+        let me = Some(node.member().process);
+        let cells = (0..SIDE).flat_map(|x| (0..SIDE).map(move |y| (x, y)));
+        let mine = cells.filter(|&(x, y)| view.ring(&name(x, y)).first() == me);
+        let mine: Vec<BubbleId> = mine.map(|(x, y)| cell(x, y)).collect();
+        node.create_bubbles(&mine).await?;
     }
     let all = usize::from(SIDE) * usize::from(SIDE);
     let known = || cluster.running().all(|node| node.registry().all_bubbles().len() == all);

@@ -38,6 +38,7 @@ pub enum Bubbles {
 
 /// How to start a process. Make one with [`NodeConfig::new`] and change what differs.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct NodeConfig {
     /// Shown to people.
     pub name: String,
@@ -69,6 +70,7 @@ pub struct NodeConfig {
 
 /// A configuration that no process may start with.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// A name that cannot be shown or sent.
     #[error("a name has 1 to {MAX_NAME_BYTES} bytes and no control characters")]

@@ -32,6 +32,7 @@ pub struct Place {
 
 /// Why a call found no entity to answer it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum FollowError {
     /// No member has it, or knows where it went. If a process is down, it may have it.
     #[error("no member of the view has that entity, or knows where it went")]

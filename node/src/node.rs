@@ -49,6 +49,7 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Why a process is not ready to serve.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotReady {
     /// Not in a view, or not in touch with its quorum.
     #[error("the process is {0}, not an active member of a view")]
@@ -168,6 +169,18 @@ impl Node {
     pub async fn create_bubble(&self, id: Option<BubbleId>) -> Result<BubbleId, BubbleError> {
         let id = self.migration.create_bubble(id).await?;
         self.registrar.register().await.map(|()| id)
+    }
+
+    /// Hosts several more bubbles of these ids: each durable here, then all registered at once, which
+    /// takes no longer than one. Those that are hosted here already stay so.
+    ///
+    /// # Errors
+    /// [`BubbleError`]; bubbles before the one at fault stay, and asking again goes on with the rest.
+    pub async fn create_bubbles(&self, ids: &[BubbleId]) -> Result<(), BubbleError> {
+        for id in ids {
+            self.migration.create_bubble(Some(*id)).await?;
+        }
+        self.registrar.register().await
     }
 
     /// Hosts a bubble no longer; it must be empty.

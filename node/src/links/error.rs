@@ -1,5 +1,6 @@
 /// Why the links did not start. Nothing runs then.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LinksError {
     /// The cookie is too short to resist guessing.
     #[error("the cookie has {bytes} bytes; give at least {least}, random ones")]

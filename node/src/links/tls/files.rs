@@ -24,6 +24,7 @@ pub(super) type Stamps = [Option<(SystemTime, u64, u64)>; 3];
 
 /// Why files cannot be used.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TlsError {
     /// A file cannot be read.
     #[error("{}: {source}", path.display())]
