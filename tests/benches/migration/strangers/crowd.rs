@@ -17,6 +17,9 @@ const GARBAGE: u32 = 1_000;
 /// Between two looks at which connections were closed and have to be made anew.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// Between two connects of those that stay: as many a second as garbage.
+const PACE: Duration = Duration::from_millis(1);
+
 /// How long one connect may take.
 const CONNECT: Duration = Duration::from_secs(1);
 
@@ -91,6 +94,7 @@ impl Held {
             if place.as_mut().is_some_and(is_open) {
                 continue;
             }
+            std::thread::sleep(PACE);
             *place = TcpStream::connect_timeout(&self.to, CONNECT).ok();
             if let Some(stream) = place {
                 let _ = stream.write_all(self.said);
