@@ -37,7 +37,7 @@ use self::tree::Tree;
 use crate::config::NodeConfig;
 use crate::links::{LinkCounters, Lives};
 use crate::storage::Lease;
-#[cfg(feature = "testkit")]
+#[cfg(any(feature = "testkit", feature = "fault-points"))]
 use crate::supervision::SupervisorMessage;
 use crate::{Reason, RegistryError};
 
@@ -293,7 +293,7 @@ impl Node {
 
     /// Ends a supervised actor, by its name in [`Node::restarts`], in the middle of whatever it does.
     /// Its supervisor starts it again.
-    #[cfg(feature = "testkit")]
+    #[cfg(any(feature = "testkit", feature = "fault-points"))]
     pub fn kill_actor(&self, name: &str) {
         // Without a supervisor nothing runs.
         let _ = self.tree.supervisor().cast(SupervisorMessage::Kill(name.to_owned()));

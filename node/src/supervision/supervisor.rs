@@ -98,7 +98,7 @@ pub(crate) enum SupervisorMessage {
     /// The pause before a restart is over.
     Start(usize),
     /// End that child as a panic would; for tests.
-    #[cfg(feature = "testkit")]
+    #[cfg(any(feature = "testkit", feature = "fault-points"))]
     Kill(String),
 }
 
@@ -119,7 +119,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    #[cfg(feature = "testkit")]
+    #[cfg(any(feature = "testkit", feature = "fault-points"))]
     fn kill(&self, name: &str, myself: &SupervisorRef) {
         for child in myself.get_children() {
             let place = self.actors.get(&child.get_id());
@@ -209,7 +209,7 @@ impl Actor for Supervisor {
                 running.arguments.children.len() - 1
             }
             SupervisorMessage::Start(child) => child,
-            #[cfg(feature = "testkit")]
+            #[cfg(any(feature = "testkit", feature = "fault-points"))]
             SupervisorMessage::Kill(name) => {
                 running.kill(&name, &myself);
                 return Ok(());

@@ -9,6 +9,7 @@
 //! goes is told on stderr.
 #![allow(clippy::expect_used, clippy::print_stdout, reason = "a measurement")]
 
+mod actors;
 mod back_and_forth;
 mod census;
 mod cost;
@@ -37,7 +38,7 @@ use crate::plan::Plan;
 type Experiment = fn(&Plan, &Floors);
 
 /// By name, in the order in which they run.
-const ALL: [(&str, Experiment); 11] = [
+const ALL: [(&str, Experiment); 12] = [
     ("back-and-forth", back_and_forth::measure),
     ("one-by-one", one_by_one::measure),
     ("pause", pause::measure),
@@ -49,6 +50,7 @@ const ALL: [(&str, Experiment); 11] = [
     ("many", many::measure),
     ("secured", secured::measure),
     ("strangers", strangers::measure),
+    ("actors", actors::measure),
 ];
 
 fn main() {

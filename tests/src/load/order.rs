@@ -116,6 +116,9 @@ pub enum Order {
     /// Lists everything that is held here after that id, with the numbers in the states; answered
     /// with [`Answer::Page`].
     Dump(Option<EntityId>),
+    /// Kills an actor of the tree, by its name in the metrics; answered with [`Answer::Count`] of
+    /// kills, one.
+    Kill(String),
     /// Gives all marks kept so far, once; answered with [`Answer::Marks`].
     Marks,
 }

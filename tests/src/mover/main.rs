@@ -126,6 +126,10 @@ async fn follow(number: u64, order: Order, moves: &Arc<Moves>, marks: &Marks) ->
         Order::Usage => usage(node).await,
         Order::Put { entity, value, bytes } => held::put(node, entity, value, bytes).await,
         Order::Dump(after) => held::page(node, after).await,
+        Order::Kill(name) => {
+            node.kill_actor(&name);
+            Answer::Count(1)
+        }
         Order::Marks => Answer::Marks(marks.take()),
     }
 }
