@@ -16,8 +16,8 @@ use lampyrid_membership::{
 use lampyrid_migration::{Directory, MigrationArguments, MigrationHandle, MigrationMessage};
 use lampyrid_registry::{Hooks, Post, RegistryArguments, RegistryHandle, RegistryMessage};
 use lampyrid_wire::{
-    BootNonce, BubbleId, Channel, Clock, ClusterId, Inbound, Member, Outbound, Peer, ProcessId,
-    Slot, Term,
+    BootNonce, BubbleId, Channel, Clock, ClusterId, Inbound, Incarnation, Member, Outbound, Peer,
+    ProcessId, Slot, Term,
 };
 use rand::Rng;
 use tokio::net::TcpListener;
@@ -70,6 +70,16 @@ pub(super) struct Parts {
     memory: Memory,
 }
 
+/// Numbers the lives of a process, for its events. One in memory is always the first incarnation of
+/// somebody else: the clock tells its lives apart.
+fn life(config: &NodeConfig, incarnation: Incarnation) -> Incarnation {
+    let since = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    match config.data_dir {
+        Some(_) => incarnation,
+        None => Incarnation(since().map_or(0, |time| time.as_secs()) % (1 << 24)),
+    }
+}
+
 impl Parts {
     pub(super) fn new(
         config: &NodeConfig,
@@ -96,7 +106,7 @@ impl Parts {
         Ok(Self {
             memory: Memory::new(lives.clone(), storage.notebook(), Arc::clone(&clock)),
             lives,
-            events: EventLog::new(identity.incarnation),
+            events: EventLog::new(life(config, identity.incarnation)),
             view: ViewHandle::new(Arc::clone(&clock), state),
             identity,
             nonce: BootNonce(rand::rng().next_u64()),

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use lampyrid::BubbleId;
@@ -19,11 +20,25 @@ const SIZE: usize = 3;
 /// Entities that move meanwhile.
 const ENTITIES: usize = 3_000;
 
-/// Kills of each actor, over all processes.
-const KILLS: usize = 40;
+/// Kills of each actor, over all processes: 204 in all.
+const KILLS: usize = 34;
+
+/// Between two kills in one process. Restarts within ten seconds are paced: the eighth waits a second,
+/// in which the others take a process without links for a frozen one, and after ten the process is
+/// given up.
+const PAUSE: Duration = Duration::from_secs(3);
+
+/// Between two kills.
+const LOOK: Duration = Duration::from_millis(40);
+
+/// After that a kill hit nobody.
+const LOST: Duration = Duration::from_secs(5);
+
+/// How long entities move.
+const LOAD: Duration = Duration::from_secs(180);
 
 /// A bound on what ought to end much sooner.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(400);
 
 /// How restarts are shown.
 const RESTARTS: &str = "lampyrid_actor_restarts_total{actor=\"";
@@ -36,31 +51,15 @@ pub(crate) fn measure(plan: &Plan, _: &Floors) {
     let admins: Vec<Admin> = (0..SIZE).map(|at| Admin::new(&fleet.get(at).started.admin)).collect();
     let before = epochs(&admins);
     let names = restarts(&admins[0]).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
-    let mut deck: Vec<(usize, String)> = names
-        .iter()
-        .flat_map(|name| (0..KILLS).map(move |kill| (kill % SIZE, name.clone())))
-        .collect();
-    let mut rng = rand::rng();
     let roams: Vec<Pending> = (0..SIZE)
         .map(|at| {
             let to = bubbles.iter().copied().filter(|to| *to != bubbles[at]).collect();
             let (batch, in_flight) = (plan.batch.min(16), plan.in_flight);
-            fleet.get(at).begin(Order::Roam { to, batch, in_flight, limit: killing_time(&names) }).1
+            fleet.get(at).begin(Order::Roam { to, batch, in_flight, limit: LOAD }).1
         })
         .collect();
     let start = Instant::now();
-    let mut slowest = Duration::ZERO;
-    while let Some(chosen) = (0..deck.len()).collect::<Vec<_>>().choose(&mut rng).copied() {
-        let (at, name) = deck.swap_remove(chosen);
-        let had = of(&admins[at], &name);
-        let killed = Instant::now();
-        // One that is about to be started again cannot be killed yet.
-        eventually("the actor to be started again", || {
-            fleet.get(at).count(Order::Kill(name.clone()));
-            (of(&admins[at], &name) > had).then_some(())
-        });
-        slowest = slowest.max(killed.elapsed());
-    }
+    let slowest = kill(&fleet, &admins, &names);
     let took = start.elapsed();
     let moved: u64 = roams.iter().map(|roam| tally(roam).committed).sum();
     let counted: u64 = admins.iter().flat_map(restarts).map(|(_, count)| count).sum();
@@ -95,9 +94,62 @@ pub(crate) fn measure(plan: &Plan, _: &Floors) {
     );
 }
 
-/// Load for as long as it will take, and no longer than the limit.
-fn killing_time(names: &[String]) -> Duration {
-    (Duration::from_millis(150) * (KILLS * names.len()) as u32).min(LIMIT)
+/// One actor of one process.
+struct Slot {
+    at: usize,
+    name: String,
+    killed: Option<(Instant, u64)>,
+    last: Instant,
+}
+
+/// Kills each actor so often, in random order, several at once; the slowest restart.
+fn kill(fleet: &Fleet, admins: &[Admin], names: &[String]) -> Duration {
+    let mut rng = rand::rng();
+    let mut slowest = Duration::ZERO;
+    let mut left: BTreeMap<String, usize> =
+        names.iter().map(|name| (name.clone(), KILLS)).collect();
+    let start = Instant::now();
+    let mut slots: Vec<Slot> = (0..SIZE)
+        .flat_map(|at| {
+            let slot =
+                move |name: &String| Slot { at, name: name.clone(), killed: None, last: start };
+            names.iter().map(slot)
+        })
+        .collect();
+    while left.values().any(|left| *left > 0) || slots.iter().any(|slot| slot.killed.is_some()) {
+        assert!(start.elapsed() < LIMIT, "{left:?} are left");
+        let counts: Vec<BTreeMap<String, u64>> =
+            admins.iter().map(|admin| restarts(admin).into_iter().collect()).collect();
+        let count = |slot: &Slot| counts[slot.at].get(&slot.name).copied().unwrap_or_default();
+        for slot in &mut slots {
+            let Some((killed, had)) = slot.killed else { continue };
+            if count(slot) > had {
+                slowest = slowest.max(killed.elapsed());
+                slot.killed = None;
+            } else if killed.elapsed() > LOST {
+                // It was about to be started again: one that does not run cannot be killed.
+                fleet.get(slot.at).count(Order::Kill(slot.name.clone()));
+                slot.killed = Some((Instant::now(), had));
+            }
+        }
+        let free: Vec<usize> = (0..slots.len())
+            .filter(|&at| {
+                let slot = &slots[at];
+                let slots_of = slots.iter().filter(|other| other.at == slot.at);
+                let rested = slots_of.map(|other| other.last.elapsed()).min() > Some(PAUSE);
+                slot.killed.is_none() && rested && left[&slot.name] > 0
+            })
+            .collect();
+        if let Some(&chosen) = free.choose(&mut rng) {
+            let had = count(&slots[chosen]);
+            let slot = &mut slots[chosen];
+            fleet.get(slot.at).count(Order::Kill(slot.name.clone()));
+            (slot.killed, slot.last) = (Some((Instant::now(), had)), Instant::now());
+            left.entry(slot.name.clone()).and_modify(|left| *left -= 1);
+        }
+        std::thread::sleep(LOOK);
+    }
+    slowest
 }
 
 fn epochs(admins: &[Admin]) -> Vec<u64> {
@@ -111,8 +163,4 @@ fn restarts(admin: &Admin) -> Vec<(String, u64)> {
         .filter_map(|line| line.strip_prefix(RESTARTS)?.split_once("\"} "))
         .map(|(name, count)| (name.to_owned(), count.parse().expect("a count")))
         .collect()
-}
-
-fn of(admin: &Admin, name: &str) -> u64 {
-    restarts(admin).into_iter().find(|(known, _)| known == name).map_or(0, |(_, count)| count)
 }
