@@ -1,6 +1,9 @@
 //! Mutual TLS between processes of the binary.
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use lampyrid_tests::{Authority, Cluster, NodeProcess, Options, eventually};
 use serde_json::json;
 
@@ -8,6 +11,13 @@ const BINARY: &str = env!("CARGO_BIN_EXE_lampyrid-under-test");
 
 fn bubble_of(cluster: &Cluster, at: usize) -> String {
     cluster.admin(at).bubbles_of(&cluster.node(at).id())[0].clone()
+}
+
+/// Somebody connects: files are looked at then, at most once a second.
+fn knock(cluster: &Cluster) {
+    let mut stream = TcpStream::connect(cluster.node(0).address()).unwrap();
+    // The first byte of a dialler with TLS.
+    stream.write_all(&[0x16]).unwrap();
 }
 
 fn epoch(cluster: &Cluster) -> u64 {
@@ -28,20 +38,22 @@ fn secured_processes_agree_and_move_entities_and_take_renewed_certificates() {
     // Renewed in place; the next connection shows it.
     let name = "node-0".to_owned();
     let (cert, _) = cluster.authority().unwrap().issue("node-0", &[name]);
-    cluster.kill(2);
-    cluster.restart(2);
-    cluster.wait_agreed();
     eventually("the new certificate to be read", || {
+        knock(&cluster);
         cluster.node(0).stderr().contains("were read again").then_some(())
     });
-    // A broken one is complained of, and the other stays in use.
-    std::fs::write(&cert, "no certificate").unwrap();
     cluster.kill(2);
     cluster.restart(2);
     cluster.wait_agreed();
+    // A broken one is complained of, and the other stays in use.
+    std::fs::write(&cert, "no certificate").unwrap();
     eventually("the broken certificate to be refused", || {
+        knock(&cluster);
         cluster.node(0).stderr().contains("changed certificates are not used").then_some(())
     });
+    cluster.kill(2);
+    cluster.restart(2);
+    cluster.wait_agreed();
 }
 
 #[test]
