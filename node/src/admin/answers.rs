@@ -9,6 +9,8 @@ use lampyrid_wire::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::{ProcessBubbles, Topology};
+
 #[derive(Serialize)]
 pub(crate) struct ViewAnswer {
     pub(crate) cluster_id: Option<ClusterId>,
@@ -41,6 +43,16 @@ pub(crate) struct TopologyAnswer {
     pub(crate) processes: Vec<ProcessAnswer>,
     #[serde(skip_serializing_if = "is_fresh")]
     pub(crate) stale: bool,
+}
+
+impl TopologyAnswer {
+    pub(crate) fn new(topology: Topology, stale: bool) -> Self {
+        let Topology { epoch, sequence, processes } = topology;
+        let entry = |ProcessBubbles { process: id, bubbles }| ProcessAnswer { id, bubbles };
+        let mut processes: Vec<_> = processes.into_iter().map(entry).collect();
+        processes.sort_unstable_by_key(|entry| entry.id);
+        Self { epoch, sequence, processes, stale }
+    }
 }
 
 #[derive(Serialize)]

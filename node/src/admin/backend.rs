@@ -9,7 +9,7 @@ use lampyrid_migration::{
 };
 use lampyrid_wire::{BubbleId, EntityId, Epoch, ProcessId, SagaId};
 
-use crate::{EventStream, NotReady};
+use crate::{EventStream, NotReady, TopologySnapshot};
 
 /// What hosts what, as one process knows it at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,6 +20,14 @@ pub struct Topology {
     pub sequence: u64,
     /// The members that have registered.
     pub processes: Vec<ProcessBubbles>,
+}
+
+impl From<TopologySnapshot> for Topology {
+    fn from(snapshot: TopologySnapshot) -> Self {
+        let TopologySnapshot { epoch, sequence, processes } = snapshot;
+        let entry = |(process, bubbles)| ProcessBubbles { process, bubbles };
+        Self { epoch, sequence, processes: processes.into_iter().map(entry).collect() }
+    }
 }
 
 /// A registered process.

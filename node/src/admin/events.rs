@@ -13,7 +13,7 @@ use lampyrid_migration::{Outcome, SagaReport};
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
-use super::answers::{ProcessAnswer, TopologyAnswer};
+use super::answers::TopologyAnswer;
 use super::limits::MAX_EVENT_STREAMS;
 use super::problem::Problem;
 use super::routes::App;
@@ -97,13 +97,7 @@ fn render(event: &NumberedEvent) -> Bytes {
             ("coordinator", json!({ "epoch": epoch, "coordinator": coordinator }))
         }
         NodeEvent::Topology(snapshot) => {
-            let processes = snapshot
-                .processes
-                .iter()
-                .map(|(id, bubbles)| ProcessAnswer { id: *id, bubbles: bubbles.clone() })
-                .collect();
-            let (epoch, sequence) = (snapshot.epoch, snapshot.sequence);
-            let answer = TopologyAnswer { epoch, sequence, processes, stale: false };
+            let answer = TopologyAnswer::new((**snapshot).clone().into(), false);
             ("topology", serde_json::to_value(answer).unwrap_or_default())
         }
         NodeEvent::Saga(report) => ("migration", saga(report)),

@@ -8,8 +8,8 @@ use lampyrid_migration::Reason;
 use lampyrid_wire::{BubbleId, Epoch};
 
 use super::answers::{
-    AuditAnswer, AuditEntities, AuditMigrated, BubbleAnswer, MemberAnswer, ProcessAnswer,
-    TopologyAnswer, ViewAnswer,
+    AuditAnswer, AuditEntities, AuditMigrated, BubbleAnswer, MemberAnswer, TopologyAnswer,
+    ViewAnswer,
 };
 use super::extract::Id;
 use super::problem::Problem;
@@ -57,15 +57,8 @@ const fn name_of(status: Status) -> &'static str {
 }
 
 pub(crate) async fn topology(State(app): State<Arc<App>>) -> Response {
-    let topology = app.backend.topology();
-    let mut processes: Vec<_> = topology
-        .processes
-        .into_iter()
-        .map(|entry| ProcessAnswer { id: entry.process, bubbles: entry.bubbles })
-        .collect();
-    processes.sort_unstable_by_key(|entry| entry.id);
-    let (epoch, sequence, stale) = (topology.epoch, topology.sequence, app.is_stale());
-    json(StatusCode::OK, &TopologyAnswer { epoch, sequence, processes, stale })
+    let answer = TopologyAnswer::new(app.backend.topology(), app.is_stale());
+    json(StatusCode::OK, &answer)
 }
 
 pub(crate) async fn bubble(

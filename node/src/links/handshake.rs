@@ -96,8 +96,8 @@ pub(crate) struct Handshake {
 
 impl Handshake {
     /// Introduces both processes to each other and delivers the session to the links; the peer.
-    pub(crate) async fn run(self, wire: WireStream) -> Result<ProcessId, HandshakeError> {
-        let identity = wire.identity.clone();
+    pub(crate) async fn run(self, mut wire: WireStream) -> Result<ProcessId, HandshakeError> {
+        let identity = wire.identity.take();
         let identity = identity.as_ref();
         let mut halves = Halves::new(wire);
         let cookie = self.shared.config.cookie.clone();

@@ -306,10 +306,7 @@ mod tests {
 
     #[test]
     fn the_cookie_is_never_shown() {
-        let (dialler, acceptor) = (Intro::fresh(), Intro::fresh());
-        let key = cookie("correct horse");
-        assert!(!format!("{key:?}").contains("correct"));
-        drop(Transcript::new(key, dialler, acceptor, b""));
+        assert!(!format!("{:?}", cookie("correct horse")).contains("correct"));
     }
 
     #[test]

@@ -19,7 +19,8 @@ struct Kind {
 }
 
 impl LogLimiter {
-    /// Whether to write `line` now (an empty one is like no other); with the number of lines left out since the last one.
+    /// Whether to write `line` now (an empty one is like no other); with the number of lines left
+    /// out since the last one.
     pub(crate) fn admit(&self, now: Duration, kind: &'static str, line: &str) -> Option<u64> {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match kinds.get_mut(kind) {

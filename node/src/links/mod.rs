@@ -1,10 +1,10 @@
 //! The links between processes: sessions over TCP, with ractor_cluster as the substrate that
 //! carries frames, and our own connections under it and our own windows above it.
 //!
-//! One connection's way: `accept` or `dial`, `one_sided` (do both speak TLS, or neither), `transport` (TCP
-//! as it is, or `tls`), `handshake` (whose
-//! messages and MACs are in `hello`, their bytes in `handshake_io`), the verdict of `link_core`, `actor` (which gives the stream,
-//! guarded by `stream`, to the `substrate`), and `gateway` once both sides have found each other's.
+//! One connection's way: `accept` or `dial`, `one_sided` (do both speak TLS, or neither),
+//! `transport` (TCP as it is, or `tls`), `handshake` (whose messages and MACs are in `hello`, their
+//! bytes in `handshake_io`), the verdict of `link_core`, `actor` (which gives the stream, guarded by
+//! `stream`, to the `substrate`), and `gateway` once both sides have found each other's.
 //!
 //! One frame's way: [`LinksHandle`] finds the `session`, whose `window` must have room; the
 //! gateway's remote reference carries it; the peer's gateway finds its session by the token in
@@ -22,7 +22,9 @@
 //!
 //! A peer knows the cookie. Any holder of the cookie can claim any process id: an identity is as
 //! good as the secrecy of the cookie. With TLS it also holds the key of a certificate that names it
-//! as its hello does: it can claim any id still, but only under a name that it was given. Once two processes have a session, frames are attributed by a
+//! as its hello does: it can claim any id still, but only under a name that it was given.
+//!
+//! Once two processes have a session, frames are attributed by a
 //! token that only these two know, so a third member cannot send in the name of one of them (over
 //! plain TCP, unless it reads or alters their packets). An authenticated peer is further trusted
 //! not to exhaust us: the substrate lets it announce any number of actors and groups, register names

@@ -10,7 +10,7 @@ use lampyrid_migration::{
 use lampyrid_wire::{BubbleId, EntityId, ProcessId, SagaId};
 
 use super::{EventStream, Node, NotReady, metrics};
-use crate::admin::{Backend, ProcessBubbles, Topology};
+use crate::admin::{Backend, Topology};
 
 #[async_trait]
 impl Backend for Node {
@@ -19,16 +19,7 @@ impl Backend for Node {
     }
 
     fn topology(&self) -> Topology {
-        let snapshot = self.registry.topology();
-        Topology {
-            epoch: snapshot.epoch,
-            sequence: snapshot.sequence,
-            processes: snapshot
-                .processes
-                .into_iter()
-                .map(|(process, bubbles)| ProcessBubbles { process, bubbles })
-                .collect(),
-        }
+        self.registry.topology().into()
     }
 
     fn find_process(&self, bubble: BubbleId) -> Option<ProcessId> {

@@ -48,8 +48,9 @@ pub(crate) fn measure(plan: &Plan, _: &Floors) {
     let fleet = Fleet::start(SIZE, 1, false);
     let bubbles: Vec<BubbleId> = (0..SIZE).map(|at| fleet.bubble(at)).collect();
     (0..SIZE).for_each(|at| work::create(&fleet, at, ENTITIES / SIZE, STATE_BYTES));
-    let admins: Vec<Admin> = (0..SIZE).map(|at| Admin::new(&fleet.get(at).started.admin)).collect();
-    let before = epochs(&admins);
+    let admins: Vec<Admin> = (0..SIZE).map(|at| fleet.get(at).admin()).collect();
+    let epochs = || (0..SIZE).map(|at| fleet.get(at).epoch());
+    let before: Vec<u64> = epochs().collect();
     let names = restarts(&admins[0]).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
     let roams: Vec<Pending> = (0..SIZE)
         .map(|at| {
@@ -69,7 +70,7 @@ pub(crate) fn measure(plan: &Plan, _: &Floors) {
         let open: u64 = all.iter().map(|audit| audit.frozen + audit.staged + audit.in_doubt).sum();
         (open == 0).then(|| all.iter().map(|audit| audit.active).sum::<u64>())
     });
-    let views = epochs(&admins).iter().zip(&before).map(|(after, before)| after - before).max();
+    let views = epochs().zip(&before).map(|(after, before)| after - before).max();
     let name = "actors killed at random under load";
     table::line(
         &format!("{name}: {}", names.join(", ")),
@@ -150,11 +151,6 @@ fn kill(fleet: &Fleet, admins: &[Admin], names: &[String]) -> Duration {
         std::thread::sleep(LOOK);
     }
     slowest
-}
-
-fn epochs(admins: &[Admin]) -> Vec<u64> {
-    let epoch = |admin: &Admin| admin.get("/v1/view")?.body["epoch"].as_u64();
-    admins.iter().map(|admin| epoch(admin).expect("it answers")).collect()
 }
 
 fn restarts(admin: &Admin) -> Vec<(String, u64)> {

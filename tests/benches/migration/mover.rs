@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use lampyrid::BubbleId;
-use lampyrid_tests::PATIENCE;
 use lampyrid_tests::load::{Answer, Line, Mark, Order, Setup, Started, Tally, Usage};
+use lampyrid_tests::{Admin, PATIENCE};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 
@@ -122,6 +122,17 @@ impl Mover {
         }
     }
 
+    /// Its admin HTTP.
+    pub(crate) fn admin(&self) -> Admin {
+        Admin::new(&self.started.admin)
+    }
+
+    /// The epoch of its view.
+    pub(crate) fn epoch(&self) -> u64 {
+        let view = self.admin().view().expect("it answers");
+        view["epoch"].as_u64().expect("a number")
+    }
+
     pub(crate) fn usage(&self) -> Usage {
         match self.ask(Order::Usage) {
             Answer::Usage(usage) => usage,
@@ -145,8 +156,13 @@ impl Drop for Mover {
 
 /// What became of an order to move.
 pub(crate) fn tally(answer: &Pending) -> Tally {
-    match answer.recv_timeout(ANSWER_LIMIT) {
-        Ok(Answer::Tally(tally)) => tally,
+    tallied(answer.recv_timeout(ANSWER_LIMIT).expect("an answer in time"))
+}
+
+/// The same from its answer.
+pub(crate) fn tallied(answer: Answer) -> Tally {
+    match answer {
+        Answer::Tally(tally) => tally,
         other => panic!("{other:?}"),
     }
 }

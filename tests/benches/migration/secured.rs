@@ -33,7 +33,7 @@ pub(crate) fn measure(plan: &Plan, _: &Floors) {
                 rates.push(swung.rate());
             }
         }
-        let [plain, secured] = rates.map(median);
+        let [plain, secured] = rates.map(work::median);
         let ratio = secured / plain;
         table::line(
             &format!("mutual TLS, {bytes} B: moves a second, median of {ROUNDS}"),
@@ -43,10 +43,4 @@ pub(crate) fn measure(plan: &Plan, _: &Floors) {
             &table::verdict("at least 75 %", ratio >= SHARE),
         );
     }
-}
-
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    let middle = rates.len() / 2;
-    f64::midpoint(rates[middle - 1], rates[middle])
 }

@@ -50,3 +50,10 @@ pub(crate) fn troubles(tally: &Tally) -> String {
     }
     all.join(", ")
 }
+
+/// The middle of some figures, of which there has to be one.
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    let last = figures.len() - 1;
+    f64::midpoint(figures[last / 2], figures[figures.len() / 2])
+}

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use lampyrid_tests::load::{Order, Tally};
-use lampyrid_tests::{Admin, proc};
+use lampyrid_tests::proc;
 
 use self::crowd::Crowd;
 use self::dummy::Dummy;
 use crate::fleet::Fleet;
 use crate::floors::Floors;
-use crate::mover::tally;
+use crate::mover::tallied;
 use crate::plan::Plan;
 use crate::{table, work};
 
@@ -56,7 +56,7 @@ pub(crate) fn measure(_: &Plan, _: &Floors) {
         .map(|[aside, crowded]| high(crowded).as_secs_f64() / high(aside).as_secs_f64())
         .collect();
     ratios.sort_by(f64::total_cmp);
-    let middle = f64::midpoint(ratios[(TURNS - 1) / 2], ratios[TURNS / 2]);
+    let middle = work::median(ratios.clone());
     let all = |which: usize| {
         let each: Vec<String> = pairs.iter().map(|pair| table::time(high(&pair[which]))).collect();
         each.join(", ")
@@ -104,11 +104,7 @@ fn turn(at_it: bool) -> Seen {
     let moves = (RATE as f64 * TIME.as_secs_f64()) as usize;
     work::create(&fleet, 0, moves, STATE_BYTES);
     source.count(Order::Collect);
-    let epoch = || {
-        let view = Admin::new(&fleet.get(1).started.admin).get("/v1/view").expect("it answers");
-        view.body["epoch"].as_u64().expect("a number")
-    };
-    let before = epoch();
+    let before = fleet.get(1).epoch();
     let dummies = [Dummy::start(), Dummy::start()];
     let (cluster, admin) = if at_it {
         (address(&source.started.address), address(&source.started.admin))
@@ -121,16 +117,13 @@ fn turn(at_it: bool) -> Seen {
     let moves = loop {
         most_kib = most_kib.max(proc::resident(source.pid()));
         match offered.recv_timeout(LOOK) {
-            Ok(answer) => break answer,
+            Ok(answer) => break tallied(answer),
             Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
             Err(error) => panic!("the source has ended: {error}"),
         }
     };
     let came = crowd.stop();
-    let (sender, moved) = std::sync::mpsc::channel();
-    sender.send(moves).expect("it is received below");
-    let moves = tally(&moved);
-    let views = epoch() - before;
+    let views = fleet.get(1).epoch() - before;
     let at = if at_it { "at the source" } else { "at a dummy" };
     work::tell(&format!("{at}: p99 {:?}, {came} connections", moves.latencies.at(0.99)));
     Seen { moves, most_kib, views, came }
