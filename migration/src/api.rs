@@ -377,7 +377,7 @@ pub struct Audit {
 }
 
 /// Why a request about one entity was refused.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("{reason}")]
 pub struct EntityError {
     /// Why.

@@ -2,11 +2,15 @@
 //! while it moves.
 //!
 //! `cargo run -p lampyrid --features testkit --example twins`: three processes in this one.
-use std::{error::Error, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use lampyrid::testkit::{Cluster, Plan};
-use lampyrid::{EntityId, Expected, MigrateRequest, NewEntities, Node, Place};
+use lampyrid::{
+    EntityError, EntityId, EntityRequest, Expected, MigrateRequest, NewEntities, Node,
+    RequestHandler, Requests, async_trait,
+};
+use tokio::sync::Mutex;
 
 const TWINS: usize = 8;
 const READINGS: u32 = 40;
@@ -17,22 +21,19 @@ fn count(state: &[u8]) -> u32 {
     state.try_into().map(u32::from_be_bytes).unwrap_or(0)
 }
 
-/// Where a request is answered. Between machines this is a call of the host's own: `place.admin`
-/// tells where.
-fn at<'a>(cluster: &'a Cluster, place: &Place) -> Option<&'a Node> {
-    cluster.running().find(|node| node.member().process == place.process)
-}
+/// Takes readings for the twins of one process, one after the other.
+#[derive(Default)]
+struct Readings(Mutex<()>);
 
-/// One reading, brought to the twin from whichever process it came in at.
-async fn report(cluster: &Cluster, from: &Node, twin: EntityId) -> Result<u32, Box<dyn Error>> {
-    let answer = from.follow(twin, LIMIT, async |place| {
-        // One that has ended meanwhile has no answer; here all run.
-        let moves = at(cluster, &place).unwrap_or(from).migration();
-        let known = moves.get(twin).await?;
-        let next = count(&known.state) + 1;
-        moves.put(twin, Bytes::copy_from_slice(&next.to_be_bytes())).await.map(|_| next)
-    });
-    Ok(answer.await?)
+#[async_trait]
+impl RequestHandler for Readings {
+    async fn answer(&self, request: EntityRequest, here: &Requests) -> Result<Bytes, EntityError> {
+        let _in_turn = self.0.lock().await;
+        let twin = here.entities().get(request.entity.id).await?;
+        let next = Bytes::copy_from_slice(&(count(&twin.state) + 1).to_be_bytes());
+        // Refused if it leaves just now: then the reading goes after it.
+        here.entities().put(twin.id, next.clone()).await.map(|_| next)
+    }
 }
 
 /// Sends every twin that is here on to the next process.
@@ -55,7 +56,8 @@ async fn shuffle(cluster: &Cluster, node: &Node, twins: &[EntityId]) -> Result<(
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let cluster = Plan::new(3).start().await?;
+    let plan = Plan::new(3).equip(|_, builder| builder.requests(Arc::<Readings>::default()));
+    let cluster = plan.start().await?;
     let first = cluster.node(0);
     let home =
         first.registry().bubbles_of(first.member().process).and_then(|mut all| all.pop_first());
@@ -66,7 +68,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     for reading in 1..=READINGS {
         for (number, &twin) in twins.iter().enumerate() {
             let from = cluster.node((number + reading as usize) % 3);
-            assert_eq!(report(&cluster, from, twin).await?, reading, "each counts once");
+            let answer = from.ask(twin, Bytes::new(), LIMIT).await?;
+            assert_eq!(count(&answer), reading, "each counts once");
         }
         shuffle(&cluster, cluster.node(reading as usize % 3), &twins).await?;
     }

@@ -46,6 +46,12 @@ pub enum FollowError {
     /// It went on from wherever it was asked, [`MAX_HOPS`] times.
     #[error("the entity moved on {MAX_HOPS} times while it was asked")]
     TooManyHops,
+    /// It was found in a process that could not be sent to in time. It was not asked.
+    #[error("the entity is at process {at}, which could not be reached in time")]
+    Unreachable {
+        /// Where it is.
+        at: ProcessId,
+    },
     /// It was found and refused.
     #[error(transparent)]
     Refused(EntityError),
@@ -80,6 +86,24 @@ pub(crate) struct Follower {
 impl Follower {
     pub(crate) fn new(until: Duration) -> Self {
         Self { hops: 0, pause: PAUSE_FIRST, last: None, until }
+    }
+
+    /// It was there when it was asked before.
+    pub(crate) fn remembered(&mut self, place: MovedTo) -> Next {
+        self.go(place)
+    }
+
+    /// It is where it was asked, and on its way elsewhere.
+    pub(crate) fn moving(&mut self, now: Duration) -> Next {
+        self.wait(now)
+    }
+
+    /// The process that it was last at could not be sent to.
+    pub(crate) fn unreached(&mut self, now: Duration) -> Next {
+        match (self.wait(now), self.last) {
+            (Next::Fail(_), Some(at)) => Next::Fail(FollowError::Unreachable { at }),
+            (next, _) => next,
+        }
     }
 
     /// It was looked for.
@@ -132,8 +156,8 @@ impl crate::Node {
     /// Calls `ask` where the entity is, and again where it has gone if it has moved meanwhile, until
     /// an answer comes or `limit` is over. While the entity is on its way the call waits. `ask` gets
     /// the place, and gives the answer of that process: a refusal with `moved_to` or
-    /// [`Reason::AlreadyMoving`] is followed, any other is returned. Requests are not routed: to ask
-    /// another process is the caller's.
+    /// [`Reason::AlreadyMoving`] is followed, any other is returned. For hosts with a way of their own
+    /// to ask another process; [`crate::Node::ask`] brings requests there itself.
     ///
     /// Cancellation safe as far as `ask` is.
     ///
@@ -224,6 +248,16 @@ mod tests {
         assert_eq!(follower.located(Duration::ZERO, None), Next::Wait(PAUSE_FIRST * 4));
         let to = ProcessId::from_u128(3);
         assert_eq!(follower.located(LIMIT, None), Next::Fail(FollowError::Moving { to }));
+    }
+
+    #[test]
+    fn one_that_cannot_be_reached_is_looked_for_again_and_named_in_the_end() {
+        let mut follower = Follower::new(LIMIT);
+        assert_eq!(follower.remembered(place(2, 1)), Next::Ask(place(2, 1)));
+        assert_eq!(follower.unreached(Duration::ZERO), Next::Wait(PAUSE_FIRST));
+        assert_eq!(follower.moving(Duration::ZERO), Next::Wait(PAUSE_FIRST * 2));
+        let at = ProcessId::from_u128(2);
+        assert_eq!(follower.unreached(LIMIT), Next::Fail(FollowError::Unreachable { at }));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod follow;
 pub mod links;
 mod node;
 pub mod recover;
+pub mod requests;
 mod storage;
 mod supervision;
 #[cfg(feature = "testkit")]
@@ -44,4 +45,5 @@ pub use node::{
     BubbleError, EventLog, EventStream, Fatal, MAX_EVENTS_KEPT, Node, NodeBuilder, NodeEvent,
     NotReady, NumberedEvent, StartError,
 };
+pub use requests::{AskError, EntityRequest, RequestHandler, Requests};
 pub use storage::StorageError;

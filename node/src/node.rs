@@ -21,10 +21,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use lampyrid_membership::{MembershipPort, Status, Subscriber, ViewHandle};
 use lampyrid_migration::{BarReport, BubbleMoveReport, DrainReport, EntityStore, MigrationHandle};
 use lampyrid_registry::RegistryHandle;
-use lampyrid_wire::{BubbleId, Clock, Member, ProcessId};
+use lampyrid_wire::{BubbleId, Clock, EntityId, Member, ProcessId};
 
 pub use self::boot::StartError;
 pub use self::builder::NodeBuilder;
@@ -36,6 +37,7 @@ use self::registrar::Registrar;
 use self::tree::Tree;
 use crate::config::NodeConfig;
 use crate::links::{LinkCounters, Lives};
+use crate::requests::{AskError, Requests};
 use crate::storage::Lease;
 #[cfg(any(feature = "testkit", feature = "fault-points"))]
 use crate::supervision::SupervisorMessage;
@@ -76,6 +78,7 @@ pub struct Node {
     port: MembershipPort,
     registry: RegistryHandle,
     migration: MigrationHandle,
+    requests: Requests,
     registrar: Registrar,
     tree: Tree,
     end: Arc<End>,
@@ -147,6 +150,21 @@ impl Node {
     #[must_use]
     pub fn migration(&self) -> &MigrationHandle {
         &self.migration
+    }
+
+    /// Brings requests to entities, wherever they are; a handle that can be cloned and given away.
+    #[must_use]
+    pub fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// Asks an entity, wherever it is, and gives the answer of the process that serves it; see
+    /// [`Requests::ask`].
+    ///
+    /// # Errors
+    /// [`AskError`], which says whether a handler may have carried the request out.
+    pub async fn ask(&self, id: EntityId, body: Bytes, limit: Duration) -> Result<Bytes, AskError> {
+        self.requests.ask(id, body, limit).await
     }
 
     /// Calls `subscriber` with the current state, then with every change of view or status, in

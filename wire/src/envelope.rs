@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::{CodecError, Peer, Term, decode, encode};
 
 /// Version of the messages between processes. Raise it with every change of a message's shape.
-pub const PROTOCOL_VERSION: u16 = 3;
+pub const PROTOCOL_VERSION: u16 = 4;
 
 /// The largest frame that may be sent or taken, in bytes: one entity of the largest size (1 MiB)
 /// and room for what surrounds it.

@@ -33,11 +33,13 @@ pub enum Channel {
     Registry,
     /// Sagas.
     Migration,
+    /// Requests of hosts to entities, and their answers.
+    Requests,
 }
 
 impl Channel {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Membership, Self::Registry, Self::Migration];
+    pub const ALL: [Self; 4] = [Self::Membership, Self::Registry, Self::Migration, Self::Requests];
 
     /// Its name in metrics and logs.
     #[must_use]
@@ -46,6 +48,7 @@ impl Channel {
             Self::Membership => "membership",
             Self::Registry => "registry",
             Self::Migration => "migration",
+            Self::Requests => "requests",
         }
     }
 }

@@ -164,8 +164,8 @@ pub(crate) fn find(peer: &Peer, node: u64) -> Option<[RemoteGateway; Channel::AL
         let first = here.next();
         first.filter(|_| here.next().is_none()).map(|cell| RemoteGateway(cell.into()))
     };
-    let [membership, registry, migration] = Channel::ALL.map(one);
-    Some([membership?, registry?, migration?])
+    let [membership, registry, migration, requests] = Channel::ALL.map(one);
+    Some([membership?, registry?, migration?, requests?])
 }
 
 /// How many remote gateways there are in all.

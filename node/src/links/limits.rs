@@ -48,7 +48,7 @@ pub const FIRST_BACKOFF: Duration = Duration::from_millis(20);
 pub const LAST_BACKOFF: Duration = Duration::from_secs(1);
 /// A session that stood for so long is redialled at once when lost; a shorter one backs off.
 pub const STABLE_AFTER: Duration = Duration::from_secs(1);
-/// How long a session that only frames of registry and migration were for stays after the last one.
+/// How long a session that only frames of registry, migration and requests were for stays after the last one.
 pub const ON_DEMAND_IDLE: Duration = Duration::from_secs(60);
 /// How long a session with a member stays that is a neighbour no longer and was of no other use: its
 /// end may be a view behind, and would take the end of the session for the end of this process.
@@ -76,7 +76,7 @@ pub struct WindowSize {
     pub bytes: u64,
 }
 
-/// The window of a channel. Bulk (migration) has the smallest one in bytes: all channels share one
+/// The window of a channel. Bulk (migration, requests) has the smallest ones in bytes: all channels share one
 /// ordered stream, so its window bounds what a membership frame can find ahead of itself.
 #[must_use]
 pub const fn window_of(channel: Channel) -> WindowSize {
@@ -84,6 +84,7 @@ pub const fn window_of(channel: Channel) -> WindowSize {
         Channel::Membership => WindowSize { frames: 1_024, bytes: 2 * 1024 * 1024 },
         Channel::Registry => WindowSize { frames: 256, bytes: 2 * 1024 * 1024 },
         Channel::Migration => WindowSize { frames: 256, bytes: 1024 * 1024 },
+        Channel::Requests => WindowSize { frames: 256, bytes: 1024 * 1024 },
     }
 }
 

@@ -13,7 +13,7 @@
 //! # With whom there are sessions
 //!
 //! With whom membership asks for (ring neighbours, joiners, seeds), and for a while with members
-//! that registry or migration has something to send to: a frame for a member without a session is
+//! that registry, migration or a request has something to send to: a frame for a member without a session is
 //! refused with [`lampyrid_wire::SendError::NoLink`] as ever, but the member is dialled, and whoever
 //! sends again finds the session. [`lampyrid_membership::LinkEvent::Up`] says when. The rules are in
 //! `link_core::demand`, the figures in [`limits`].

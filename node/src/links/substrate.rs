@@ -58,6 +58,7 @@ pub(crate) async fn start_gateways(
         start(Channel::Membership).await?.0,
         start(Channel::Registry).await?.0,
         start(Channel::Migration).await?.0,
+        start(Channel::Requests).await?.0,
     ])
 }
 

@@ -31,7 +31,8 @@ impl Usage {
             NEVER => None,
             nanos => Some(Duration::from_nanos(nanos)),
         };
-        let concern = last(Channel::Registry).max(last(Channel::Migration));
+        let concern = [Channel::Registry, Channel::Migration, Channel::Requests].map(last);
+        let concern = concern.into_iter().max().flatten();
         Traffic { any: concern.max(last(Channel::Membership)), concern }
     }
 }

@@ -23,6 +23,7 @@ use super::tree::{Counters, Tree};
 use crate::Reason;
 use crate::config::{Bubbles, ConfigError, HostPort, NodeConfig};
 use crate::links::{LinksError, TlsError};
+use crate::requests::{Requests, RequestsArguments};
 use crate::storage::{Storage, StorageError};
 
 /// Why a process did not start.
@@ -139,6 +140,7 @@ async fn assemble(
     let parts = Parts::new(config, identity, *advertised, &storage, clock)?;
     let links = links(&parts)?;
     let counters = Counters { links: links.counters(), ..parts.counters.clone() };
+    let handler = host.requests.clone();
     let arguments = parts.migration(&storage, host, links.clone());
     let tree =
         Tree::start(&parts.clock, &parts.end, counters, parts.claims.clone(), arguments).await?;
@@ -153,6 +155,24 @@ async fn assemble(
     // Known from here on: nobody asks before there is a view.
     let _ = parts.registry.set(registry.clone());
     let migration = parts.handle(Arc::new(HostOf(registry.clone())));
+    let requests = Requests::new(RequestsArguments {
+        clock: Arc::clone(&parts.clock),
+        view: parts.view.clone(),
+        nonce: parts.nonce,
+        entities: migration.clone(),
+        outbound: Arc::new(links.clone()),
+        handler,
+        counters: Arc::clone(&parts.counters.requests),
+        ended: tree.watch_end(),
+    });
+    // Known from here on: no session is up before the links run.
+    let _ = parts.requests.set(requests.downgrade());
+    let told = requests.downgrade();
+    parts.port.subscribe(Arc::new(move |event: ViewEvent| {
+        if let Some(view) = &event.state.view {
+            told.view(view);
+        }
+    }));
     tree.add(parts.rest(config, seeds, &storage, links, &registry, &migration));
     let slot = parts.migration_slot.clone();
     parts.port.subscribe(Arc::new(move |event: ViewEvent| {
@@ -186,6 +206,7 @@ async fn assemble(
         port,
         registry,
         migration,
+        requests,
         registrar,
         tree,
         end,

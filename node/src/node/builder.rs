@@ -4,6 +4,7 @@ use lampyrid_migration::{EntityStore, HostStore, Limits, MoveHooks, Storage};
 
 use super::{Node, StartError, boot};
 use crate::config::NodeConfig;
+use crate::requests::RequestHandler;
 
 /// What a host brings along.
 #[derive(Clone)]
@@ -11,6 +12,7 @@ pub(super) struct Host {
     pub(super) states: Storage,
     pub(super) hooks: Option<Arc<dyn MoveHooks>>,
     pub(super) limits: Limits,
+    pub(super) requests: Option<Arc<dyn RequestHandler>>,
 }
 
 /// A process that is to start, and what its host brings along.
@@ -28,7 +30,12 @@ impl std::fmt::Debug for NodeBuilder {
 
 impl NodeBuilder {
     pub(super) fn new(config: NodeConfig) -> Self {
-        let host = Host { states: Storage::Durable, hooks: None, limits: Limits::default() };
+        let host = Host {
+            states: Storage::Durable,
+            hooks: None,
+            limits: Limits::default(),
+            requests: None,
+        };
         Self { config, host }
     }
 
@@ -41,6 +48,12 @@ impl NodeBuilder {
     /// These are asked before entities move and told when they have.
     pub fn hooks(mut self, hooks: Arc<dyn MoveHooks>) -> Self {
         self.host.hooks = Some(hooks);
+        self
+    }
+
+    /// Answers the requests of [`Node::ask`] for the entities of this process.
+    pub fn requests(mut self, handler: Arc<dyn RequestHandler>) -> Self {
+        self.host.requests = Some(handler);
         self
     }
 

@@ -9,6 +9,7 @@ use metrics::{counter, gauge};
 
 use super::event_log::EventLog;
 use super::tree::Tree;
+use crate::requests::RequestCounters;
 
 const PHASES: [(&str, Phase); 3] =
     [("prepare", Phase::Prepare), ("stage", Phase::Stage), ("activate", Phase::Activate)];
@@ -23,6 +24,7 @@ pub(super) fn record(tree: &Tree) {
     registry(&tree.counters.registry);
     migration(&tree.counters.migration);
     links(&tree.counters.links);
+    requests(&tree.counters.requests);
     for (child, restarts) in tree.restarts() {
         counter!("lampyrid_actor_restarts_total", "actor" => child).absolute(restarts);
     }
@@ -161,6 +163,22 @@ fn links(counters: &crate::links::LinkCounters) {
     }
 }
 
+fn requests(counters: &RequestCounters) {
+    gauge!("lampyrid_requests_asking").set(read(&counters.asking) as f64);
+    gauge!("lampyrid_requests_answering").set(read(&counters.answering) as f64);
+    for (outcome, asked) in [("answered", &counters.answered), ("unanswered", &counters.unanswered)]
+    {
+        counter!("lampyrid_requests_asked_total", "outcome" => outcome).absolute(read(asked));
+    }
+    for (outcome, here) in [
+        ("answered", &counters.served),
+        ("refused", &counters.refused),
+        ("failed", &counters.failed),
+    ] {
+        counter!("lampyrid_requests_received_total", "outcome" => outcome).absolute(read(here));
+    }
+}
+
 /// Help texts of what [`record`] records.
 pub(crate) fn describe() {
     use metrics::{Unit, describe_counter, describe_gauge};
@@ -188,6 +206,13 @@ pub(crate) fn describe() {
     describe_counter!(
         "lampyrid_event_gaps_total",
         "Times that a listener had fallen behind, or came back too late"
+    );
+    describe_gauge!("lampyrid_requests_asking", "Requests to entities that wait for an answer");
+    describe_gauge!("lampyrid_requests_answering", "Requests to entities with the handler here");
+    describe_counter!("lampyrid_requests_asked_total", "Requests to entities that ended here");
+    describe_counter!(
+        "lampyrid_requests_received_total",
+        "Requests to entities that came to this process"
     );
     describe_gauge!("lampyrid_link_sessions", "Sessions with other processes");
     describe_gauge!("lampyrid_link_handshakes", "Handshakes under way");

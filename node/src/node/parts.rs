@@ -34,6 +34,7 @@ use crate::config::NodeConfig;
 use crate::links::{
     Bounds, Cookie, LinksConfig, LinksHandle, LinksHooks, Lives, Plain, Tls, Transport,
 };
+use crate::requests::WeakRequests;
 use crate::storage::Storage;
 
 /// How often a joining process looks whether it is in, against its time limit.
@@ -59,6 +60,8 @@ pub(super) struct Parts {
     pub(super) refusals: Arc<Mutex<BTreeMap<SocketAddr, RefusalReason>>>,
     /// The registry, once there is one.
     pub(super) registry: Arc<OnceLock<RegistryHandle>>,
+    /// Requests to entities, once they can be asked.
+    pub(super) requests: Arc<OnceLock<WeakRequests>>,
     /// Nothing is left here to leave behind.
     pub(super) drained: Arc<Notify>,
     /// What is hosted here has changed.
@@ -122,6 +125,7 @@ impl Parts {
             hosting: Arc::default(),
             drained: Arc::default(),
             registry: Arc::default(),
+            requests: Arc::default(),
         })
     }
 
@@ -190,6 +194,7 @@ impl Parts {
         let (port, refusals) = (self.port.clone(), Arc::clone(&self.refusals));
         let memory = self.memory.clone();
         let (gateway, migration) = (Arc::clone(&self.gateway), self.migration_slot.clone());
+        let requests = Arc::clone(&self.requests);
         let on_event = move |event: LinkEvent| {
             if let LinkEvent::Up(peer) = &event {
                 memory.note(*peer);
@@ -198,6 +203,9 @@ impl Parts {
                 }
                 // One that is being restarted sends afresh anyway.
                 let _ = migration.cast(MigrationMessage::Reachable(peer.process));
+            }
+            if let (LinkEvent::Down(peer), Some(requests)) = (&event, requests.get()) {
+                requests.lost(peer.process);
             }
             if let LinkEvent::Refused { address, reason } = &event {
                 let mut refusals = refusals.lock().unwrap_or_else(PoisonError::into_inner);
@@ -210,6 +218,7 @@ impl Parts {
         let (port, gateway) = (self.port.clone(), Arc::clone(&self.gateway));
         let migration = self.migration_slot.clone();
         let barred = self.port.barred().clone();
+        let requests = Arc::clone(&self.requests);
         let on_frame = move |channel: Channel, inbound: Inbound| match channel {
             // A session from before it was barred.
             _ if barred.contains(inbound.from.process) => {}
@@ -222,6 +231,12 @@ impl Parts {
             }
             // Dropped while the actor is being restarted: whoever needs an answer resends.
             Channel::Migration => drop(migration.cast(MigrationMessage::Inbound(inbound))),
+            // One that comes before they can be answered is asked again by nobody: it times out.
+            Channel::Requests => {
+                if let Some(requests) = requests.get() {
+                    requests.receive(inbound);
+                }
+            }
         };
         LinksHooks { on_event: Arc::new(on_event), on_frame: Arc::new(on_frame) }
     }

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::end::{End, Fatal};
 use super::net::Net;
 use crate::links::LinkCounters;
+use crate::requests::RequestCounters;
 use crate::supervision::{
     ChildSpec, Intensity, RestartCounters, Supervisor, SupervisorArguments, SupervisorMessage,
     SupervisorRef,
@@ -44,6 +45,7 @@ pub(super) struct Counters {
     pub(super) membership: Arc<lampyrid_membership::Counters>,
     pub(super) registry: Arc<lampyrid_registry::Counters>,
     pub(super) migration: Arc<MigrationCounters>,
+    pub(super) requests: Arc<RequestCounters>,
 }
 
 /// Bubbles of this process that other processes host. Outlives the actor that is told of them.
