@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use lampyrid_membership::{Status, ViewEvent, ViewHandle, ViewState};
 use lampyrid_wire::{
@@ -171,6 +173,8 @@ impl Actor for MigrationActor {
                 Some(store.start(report).map_err(fault)?)
             }
         };
+        // Of the life before, if there was one.
+        arguments.counters.set_journal_waits(None);
         let config = CoreConfig {
             me: (arguments.me)().process,
             limits: arguments.limits,
@@ -229,6 +233,9 @@ impl Actor for MigrationActor {
             }
             MigrationMessage::Journal(report) => {
                 state.outbox.synced(report.map_err(MigrationFault::Journal)?);
+                let now = state.arguments.clock.now();
+                let waits = (!state.outbox.is_synced()).then_some(now);
+                state.arguments.counters.set_journal_waits(waits);
                 state.release()?;
             }
             MigrationMessage::Stored(input) => state.step(input, Credit::none())?,
@@ -238,6 +245,8 @@ impl Actor for MigrationActor {
                 state.step(Input::Wake, Credit::none())?;
             }
         }
+        let stuck = state.core.stuck() as u64;
+        state.arguments.counters.stuck.store(stuck, Ordering::Relaxed);
         state.set_alarm();
         Ok(())
     }
@@ -271,6 +280,9 @@ impl MigrationState {
             let counters = &self.arguments.counters;
             MigrationCounters::add(&counters.transactions, 1);
             MigrationCounters::add(&counters.records, records.len());
+            if counters.journal_waits(Duration::ZERO).is_none() {
+                counters.set_journal_waits(Some(self.arguments.clock.now()));
+            }
             self.writer.append(number, records).map_err(MigrationFault::Journal)?;
         }
         Ok(())

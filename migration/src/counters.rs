@@ -74,6 +74,9 @@ pub struct MigrationCounters {
     pub(crate) records: AtomicU64,
     pub(crate) lost_copies: AtomicU64,
     pub(crate) hooks_left_out: AtomicU64,
+    pub(crate) stuck: AtomicU64,
+    /// In microseconds of the clock, and one; 0 while nothing waits.
+    pub(crate) journal_waits_since: AtomicU64,
     pub(crate) phases: [LatencyHistogram; 3],
     pub(crate) hooks: [HookFigures; 2],
 }
@@ -115,9 +118,24 @@ counters! {
     lost_copies
     /// Calls of `post_migrate` that were left out because too many waited.
     hooks_left_out
+    /// Now: decided moves that a member of the view has left unacknowledged for
+    /// [`crate::STUCK_AFTER`].
+    stuck
 }
 
 impl MigrationCounters {
+    /// For how long the journal's disk has finished nothing while something waits for it.
+    #[must_use]
+    pub fn journal_waits(&self, now: Duration) -> Option<Duration> {
+        let since = self.journal_waits_since.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(now.saturating_sub(Duration::from_micros(since)))
+    }
+
+    pub(crate) fn set_journal_waits(&self, since: Option<Duration>) {
+        let micros = |at: Duration| u64::try_from(at.as_micros()).unwrap_or(u64::MAX - 1) + 1;
+        self.journal_waits_since.store(since.map_or(0, micros), Ordering::Relaxed);
+    }
+
     /// How long a phase took.
     #[must_use]
     pub fn phase(&self, phase: Phase) -> &LatencyHistogram {

@@ -55,7 +55,7 @@ pub use journal::{
     Database, Journal, JournalError, JournalSource, MemoryJournal, OpenError, StoreFile,
     begin_durable, is_in_use, open_database,
 };
-pub use limits::Limits;
+pub use limits::{Limits, STUCK_AFTER};
 pub use message::{Attempt, DoubtAnswer, Message, PartId, Snapshot};
 pub use pace::TimeLimits;
 pub use record::{Image, Record, RecordKind, Write};

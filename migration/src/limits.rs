@@ -102,6 +102,10 @@ pub(crate) const RESEND_FIRST: Duration = Duration::from_millis(250);
 /// Longest wait between two repetitions.
 pub(crate) const RESEND_MAX: Duration = Duration::from_secs(1);
 
+/// A move that was decided, and whose destination has been in the view for so long without
+/// acknowledging it, is stuck: a person has to look, and the process says that it is not ready.
+pub const STUCK_AFTER: Duration = Duration::from_secs(30);
+
 /// Messages of a newer view that may wait here for that view.
 pub(crate) const HELD_MESSAGES: usize = 256;
 

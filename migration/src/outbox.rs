@@ -61,6 +61,11 @@ impl<T> Outbox<T> {
         waiting.map(|waiting| (waiting.effects, waiting.with))
     }
 
+    /// True if all that was handed out is durable.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.durable == self.appended
+    }
+
     /// Steps of which effects wait.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
@@ -98,8 +103,9 @@ mod tests {
         assert_eq!(given(&mut outbox), (vec![0], 1));
         assert_eq!(outbox.take(step(&[RecordKind::Prepare], 1), ()).map(|(at, _)| at), Some(1));
         assert_eq!(outbox.take(step(&[], 2), ()), None);
-        assert_eq!(given(&mut outbox), (vec![], 0));
+        assert_eq!((given(&mut outbox), outbox.is_synced()), ((vec![], 0), false));
         outbox.synced(1);
+        assert!(outbox.is_synced());
         assert_eq!(given(&mut outbox), (vec![1, 2], 2));
     }
 

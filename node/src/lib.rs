@@ -42,8 +42,9 @@ pub use lampyrid_wire::{
     Term, ViewId,
 };
 pub use node::{
-    BubbleError, EventLog, EventStream, Fatal, MAX_EVENTS_KEPT, Node, NodeBuilder, NodeEvent,
-    NotReady, NumberedEvent, StartError,
+    BubbleError, EventLog, EventStream, Fatal, JOURNAL_LIMIT, MAX_EVENTS_KEPT, Node, NodeBuilder,
+    NodeEvent, NotReady, NumberedEvent, StartError, TOPOLOGY_LIMIT,
 };
 pub use requests::{AskError, EntityRequest, RequestHandler, Requests};
 pub use storage::StorageError;
+pub use supervision::Restart;

@@ -13,6 +13,7 @@ pub(crate) mod metrics;
 mod net;
 mod parts;
 mod registrar;
+mod staleness;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -25,7 +26,7 @@ use bytes::Bytes;
 use lampyrid_membership::{MembershipPort, Status, Subscriber, ViewHandle};
 use lampyrid_migration::{BarReport, BubbleMoveReport, DrainReport, EntityStore, MigrationHandle};
 use lampyrid_registry::RegistryHandle;
-use lampyrid_wire::{BubbleId, Clock, EntityId, Member, ProcessId};
+use lampyrid_wire::{BubbleId, Clock, EntityId, Epoch, Member, ProcessId};
 
 pub use self::boot::StartError;
 pub use self::builder::NodeBuilder;
@@ -34,6 +35,7 @@ pub use self::end::Fatal;
 pub use self::event_log::{EventLog, EventStream, MAX_EVENTS_KEPT, NodeEvent, NumberedEvent};
 use self::leaver::Leaver;
 use self::registrar::Registrar;
+use self::staleness::Staleness;
 use self::tree::Tree;
 use crate::config::NodeConfig;
 use crate::links::{LinkCounters, Lives};
@@ -45,6 +47,12 @@ use crate::{Reason, RegistryError};
 
 /// How often a process that is not ready yet looks whether it is.
 const READY_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long what was written may wait for the disk before the process is not ready.
+pub const JOURNAL_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the topology may be older than the view before the process is not ready.
+pub const TOPOLOGY_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long the journal's thread has to let go of the store after the actors have ended.
 const RELEASE_LIMIT: Duration = Duration::from_secs(5);
@@ -65,6 +73,27 @@ pub enum NotReady {
     /// Its bubbles have not been registered yet since it started.
     #[error("its bubbles are not registered yet")]
     Unregistered,
+    /// What was written has not become durable for longer than [`JOURNAL_LIMIT`]: the disk hangs.
+    #[error("the journal has waited for its disk for {0:?}")]
+    JournalHangs(Duration),
+    /// Moves that are decided were not acknowledged for long by members of the view.
+    #[error(
+        "{0} decided moves are stuck: their destinations are in the view and do not acknowledge \
+         them; look at the logs there"
+    )]
+    Stuck(u64),
+    /// What runs where is older than the view, for longer than [`TOPOLOGY_LIMIT`]: the coordinator
+    /// does not tell.
+    #[error(
+        "its topology is of epoch {topology}, its view of epoch {view}: the coordinator has not told \
+         it what runs where"
+    )]
+    StaleTopology {
+        /// The topology's epoch.
+        topology: Epoch,
+        /// The view's.
+        view: Epoch,
+    },
 }
 
 /// A running process. Dropping the last handle on it ends it as a crash would: nothing is lost, and
@@ -87,6 +116,7 @@ pub struct Node {
     lease: Lease,
     /// Its bubbles have been registered once.
     registered: AtomicBool,
+    staleness: Staleness,
     leaver: Leaver,
 }
 
@@ -223,7 +253,8 @@ impl Node {
         self.migration.move_bubble(bubble, to).await
     }
 
-    /// Whether the process can serve: in a quorum view, recovered, able to write, registered.
+    /// Whether the process can serve: in a quorum view, recovered, able to write, registered, told
+    /// what runs where, and no move of its is stuck.
     ///
     /// # Errors
     /// The first thing amiss.
@@ -238,12 +269,24 @@ impl Node {
                 false => NotReady::Recovering,
             });
         }
+        let (now, moves) = (self.clock.now(), self.migration.counters());
+        if let Some(waited) = moves.journal_waits(now).filter(|waited| *waited > JOURNAL_LIMIT) {
+            return Err(NotReady::JournalHangs(waited));
+        }
         if !self.registered.load(Ordering::Relaxed) {
             let me = self.view.current().me.process;
             if self.registry.bubbles_of(me).is_none() {
                 return Err(NotReady::Unregistered);
             }
             self.registered.store(true, Ordering::Relaxed);
+        }
+        if let stuck @ 1.. = moves.stuck() {
+            return Err(NotReady::Stuck(stuck));
+        }
+        let view = self.view.current().view.as_ref().map_or(Epoch(0), |view| view.epoch());
+        let topology = self.registry.epoch();
+        if self.staleness.look(now, view, topology) > TOPOLOGY_LIMIT {
+            return Err(NotReady::StaleTopology { topology, view });
         }
         Ok(())
     }
@@ -258,7 +301,7 @@ impl Node {
     /// How often each supervised actor was restarted, by its name in logs and metrics.
     #[must_use]
     pub fn restarts(&self) -> Vec<(&'static str, u64)> {
-        self.tree.restarts().collect()
+        self.tree.restarts().by_child().collect()
     }
 
     /// What the links have done so far.

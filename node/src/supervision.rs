@@ -8,6 +8,7 @@ mod intensity;
 mod supervisor;
 
 pub(crate) use intensity::Intensity;
+pub use supervisor::Restart;
 pub(crate) use supervisor::{
     ChildSpec, Escalation, RestartCounters, Supervisor, SupervisorArguments, SupervisorMessage,
     SupervisorRef,

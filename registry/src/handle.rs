@@ -113,6 +113,12 @@ impl RegistryHandle {
         self.topology().processes.into_iter().map(|(process, _)| process).collect()
     }
 
+    /// The epoch of the last broadcast stored here; 0 before the first.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.0.stored.load().replica.version.map(|version| version.epoch).unwrap_or_default()
+    }
+
     /// The whole registry at one moment.
     #[must_use]
     pub fn topology(&self) -> TopologySnapshot {

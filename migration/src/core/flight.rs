@@ -30,6 +30,8 @@ pub(crate) struct Flight {
     attempts: VecDeque<(u32, Duration)>,
     /// Decided, and not acknowledged in time.
     pub(crate) in_doubt: bool,
+    /// Since when it has been in doubt with the destination in the view.
+    pub(crate) waits_since: Option<Duration>,
     /// The destination says it does not know the staging: a person has to look.
     pub(crate) alarmed: bool,
     /// While the host's store is freezing.
@@ -60,6 +62,7 @@ impl Flight {
             next: 0,
             attempts: VecDeque::new(),
             in_doubt: false,
+            waits_since: None,
             alarmed: false,
             freezing: None,
         }
@@ -77,6 +80,7 @@ impl Flight {
         self.began = now;
         self.sent = self.sent.map(|_| now);
         self.limit = limit;
+        self.waits_since = None;
         self.unsent = None;
         self.backoff = Backoff::default();
         self.next = 0;

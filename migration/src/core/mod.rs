@@ -102,6 +102,8 @@ pub struct Core {
     /// Entities that a part of a saga has.
     moving: BTreeMap<EntityId, Hold>,
     census: Census,
+    /// Parts that have been in doubt for too long.
+    stuck: BTreeSet<PartId>,
     /// Open parts at the source.
     flights: BTreeMap<PartId, Flight>,
     sagas: BTreeMap<SagaId, Saga>,

@@ -34,6 +34,7 @@ impl Core {
             leaving: None,
             moving: BTreeMap::new(),
             census: Census::of(&image),
+            stuck: BTreeSet::new(),
             flights: BTreeMap::new(),
             sagas: BTreeMap::new(),
             lanes: BTreeMap::new(),

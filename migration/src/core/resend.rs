@@ -4,7 +4,7 @@ use super::Core;
 use super::flight::Backoff;
 use super::io::{Delivery, Step};
 use super::timers::Timer;
-use crate::limits::{RESEND_FIRST, RESEND_MAX, WINDOW_RETRY};
+use crate::limits::{RESEND_FIRST, RESEND_MAX, STUCK_AFTER, WINDOW_RETRY};
 use crate::row::{PartPhase, PartRow};
 use crate::{Attempt, PartId, Phase, Reason};
 
@@ -93,6 +93,28 @@ impl Core {
         self.ask_for_places(process, out);
     }
 
+    /// Notes a part that is in doubt although its destination has been there for long.
+    fn note_stuck(&mut self, part: PartId) {
+        let now = self.now;
+        let Some(flight) = self.flights.get(&part) else { return };
+        let present = flight.in_doubt && self.reaches(flight.destination);
+        if let (Some(flight), true) = (self.flights.get_mut(&part), present) {
+            let since = *flight.waits_since.get_or_insert(now);
+            if now >= since + STUCK_AFTER {
+                self.stuck.insert(part);
+            }
+        }
+    }
+
+    /// Decided parts that a member of the view has left unacknowledged for [`STUCK_AFTER`].
+    pub(crate) fn stuck(&mut self) -> usize {
+        // Most of the time there are none, and this is asked after every step.
+        if !self.stuck.is_empty() {
+            self.stuck.retain(|part| self.flights.contains_key(part));
+        }
+        self.stuck.len()
+    }
+
     /// Repeats what was not answered, or gives up what is not decided.
     pub(crate) fn on_part_timer(&mut self, part: PartId, out: &mut Step) {
         let now = self.now;
@@ -120,6 +142,7 @@ impl Core {
             if expired {
                 self.doubt(part, out);
             }
+            self.note_stuck(part);
             self.send_commit(part, out);
         } else if expired || over_at <= now {
             let reason = flight.unsent.clone().unwrap_or(Reason::Timeout(Phase::Stage));

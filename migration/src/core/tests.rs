@@ -12,6 +12,7 @@ use lampyrid_wire::{
     SagaId, StageId, Term, ViewId,
 };
 
+use crate::STUCK_AFTER;
 use crate::{
     CallId, Core, CoreConfig, Delivery, DoubtAnswer, Effect, EntityStatus, Expected, Flaw, Image,
     Input, Limits, Membership, Message, MigrateRequest, NewEntities, Outcome, PartId, PartPhase,
@@ -826,4 +827,34 @@ fn an_open_question_for_a_place_is_put_to_who_comes_within_reach() {
     bench.hear(Message::Located { query, found: None });
     bench.give(Input::Reachable(OTHER));
     assert_eq!(bench.sent, []);
+}
+
+#[test]
+fn a_decided_move_is_stuck_when_a_member_leaves_it_unacknowledged_for_long() {
+    let mut bench = Bench::new();
+    let ids = [bench.create()];
+    let part = bench.prepare(&ids);
+    bench.staged(part, 7, &ids);
+    assert_eq!(bench.core.stuck(), 0);
+    let half = STUCK_AFTER.as_millis() as u64 / 2;
+    // It is in doubt from its limit on.
+    bench.pass(half);
+    bench.pass(half);
+    assert_eq!(bench.core.stuck(), 0, "not for so long yet");
+    bench.pass(half);
+    assert_eq!(bench.core.stuck(), 1);
+    // Without its destination nothing is expected of it.
+    bench.give(Input::View(view(2, None)));
+    assert_eq!(bench.core.stuck(), 0);
+    bench.pass(4 * half);
+    assert_eq!(bench.core.stuck(), 0);
+    bench.give(Input::View(view(3, Some(1))));
+    bench.epoch = 3;
+    bench.pass(half);
+    assert_eq!(bench.core.stuck(), 0, "it counts anew");
+    bench.pass(half);
+    bench.pass(half);
+    assert_eq!(bench.core.stuck(), 1);
+    bench.activated(part, 7);
+    assert_eq!(bench.core.stuck(), 0);
 }

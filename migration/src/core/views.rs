@@ -18,6 +18,11 @@ impl Core {
         self.abort_ended_by_view(before.as_ref(), out);
         self.bars_on_view(out);
         self.moves_on_view(out);
+        for part in std::mem::take(&mut self.stuck) {
+            if let Some(flight) = self.flights.get_mut(&part) {
+                flight.waits_since = None;
+            }
+        }
         if self.is_active() {
             self.resume(before.as_ref(), out);
             self.held_bytes = 0;
@@ -84,6 +89,7 @@ impl Core {
                 let prepared = row.phase == PartPhase::Prepared;
                 if let Some(flight) = self.flights.get_mut(&part) {
                     flight.backoff = super::flight::Backoff::default();
+                    flight.waits_since = None;
                     flight.alarmed = false;
                 }
                 if !prepared {

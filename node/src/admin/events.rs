@@ -18,7 +18,7 @@ use super::limits::MAX_EVENT_STREAMS;
 use super::problem::Problem;
 use super::routes::App;
 use super::views;
-use crate::{EventStream, NodeEvent, NumberedEvent};
+use crate::{EventStream, NodeEvent, NumberedEvent, Restart};
 
 /// Events on their way to one client. One that does not read falls behind in the log, not here.
 const BUFFER: usize = 16;
@@ -101,6 +101,9 @@ fn render(event: &NumberedEvent) -> Bytes {
             ("topology", serde_json::to_value(answer).unwrap_or_default())
         }
         NodeEvent::Saga(report) => ("migration", saga(report)),
+        NodeEvent::Restart(Restart { actor, cause, reason }) => {
+            ("restart", json!({ "actor": actor, "cause": cause, "reason": reason }))
+        }
         NodeEvent::Gap => ("gap", json!({})),
     };
     Bytes::from(format!("id: {}\nevent: {kind}\ndata: {data}\n\n", event.id))

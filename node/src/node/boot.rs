@@ -19,6 +19,7 @@ use super::leaver::Leaver;
 use super::net::Net;
 use super::parts::{LateRegistry, Parts};
 use super::registrar::Registrar;
+use super::staleness::Staleness;
 use super::tree::{Counters, Tree};
 use crate::Reason;
 use crate::config::{Bubbles, ConfigError, HostPort, NodeConfig};
@@ -142,8 +143,8 @@ async fn assemble(
     let counters = Counters { links: links.counters(), ..parts.counters.clone() };
     let handler = host.requests.clone();
     let arguments = parts.migration(&storage, host, links.clone());
-    let tree =
-        Tree::start(&parts.clock, &parts.end, counters, parts.claims.clone(), arguments).await?;
+    let (claims, events) = (parts.claims.clone(), parts.events.clone());
+    let tree = Tree::start(&parts.clock, &parts.end, counters, claims, events, arguments).await?;
     let bubbles = match first_bubbles(&parts, &storage, &tree, &config.bubbles).await {
         Ok(bubbles) => bubbles,
         Err(error) => {
@@ -214,6 +215,7 @@ async fn assemble(
         events,
         lease: storage.lease(),
         registered: AtomicBool::new(false),
+        staleness: Staleness::default(),
         leaver,
     })
 }

@@ -8,6 +8,8 @@ use lampyrid_registry::TopologySnapshot;
 use lampyrid_wire::{Epoch, Incarnation, ProcessId};
 use tokio::sync::broadcast::{self, error::RecvError};
 
+use crate::supervision::Restart;
+
 /// Events that are kept for those who come back, and that one may fall behind. What is older is
 /// left out, and that is told by [`NodeEvent::Gap`].
 pub const MAX_EVENTS_KEPT: usize = 1_024;
@@ -32,6 +34,8 @@ pub enum NodeEvent {
     Topology(Arc<TopologySnapshot>),
     /// A saga of this process is over, or in doubt.
     Saga(Arc<SagaReport>),
+    /// An actor failed and is started again.
+    Restart(Restart),
     /// Events were left out here; what follows begins with the current state.
     Gap,
 }
@@ -114,6 +118,12 @@ impl EventLog {
             inner.topology = Some(Arc::clone(&snapshot));
             self.0.push(&mut inner, NodeEvent::Topology(snapshot));
         }
+    }
+
+    /// Notes that an actor is started again.
+    pub fn note_restart(&self, restart: Restart) {
+        let mut inner = self.0.lock();
+        self.0.push(&mut inner, NodeEvent::Restart(restart));
     }
 
     /// Everything after the event `after`, if that is known still; else, or without it, the current

@@ -25,8 +25,9 @@ pub(super) fn record(tree: &Tree) {
     migration(&tree.counters.migration);
     links(&tree.counters.links);
     requests(&tree.counters.requests);
-    for (child, restarts) in tree.restarts() {
-        counter!("lampyrid_actor_restarts_total", "actor" => child).absolute(restarts);
+    for (child, why, restarts) in tree.restarts().read() {
+        counter!("lampyrid_actor_restarts_total", "actor" => child, "cause" => why.name())
+            .absolute(restarts);
     }
 }
 
@@ -86,6 +87,7 @@ fn migration(counters: &lampyrid_migration::MigrationCounters) {
         .absolute(counters.undecodable());
     counter!("lampyrid_journal_transactions_total").absolute(counters.transactions());
     counter!("lampyrid_journal_records_total").absolute(counters.records());
+    gauge!("lampyrid_migrations_stuck").set(counters.stuck() as f64);
     counter!("lampyrid_migration_lost_copies_total").absolute(counters.lost_copies());
     for hook in Hook::ALL {
         for outcome in HookOutcome::ALL {
@@ -186,7 +188,7 @@ pub(crate) fn describe() {
     describe_counter!("lampyrid_message_bytes_total", Unit::Bytes, "Bytes of these messages");
     describe_counter!("lampyrid_actor_timers_fired_total", "Timers that fired, by concern");
     describe_counter!("lampyrid_messages_refused_total", "Messages that made no sense");
-    describe_counter!("lampyrid_actor_restarts_total", "Restarts of supervised actors");
+    describe_counter!("lampyrid_actor_restarts_total", "Restarts of supervised actors, by cause");
     describe_counter!("lampyrid_membership_durable_writes_total", "Durable writes of membership");
     describe_counter!("lampyrid_views_total", "Views that subscribers were told of");
     describe_counter!("lampyrid_broadcasts_total", "Registry broadcasts made as coordinator");
@@ -197,6 +199,10 @@ pub(crate) fn describe() {
     describe_counter!(
         "lampyrid_migration_lost_copies_total",
         "Decided moves whose destination lost the copy: look at once"
+    );
+    describe_gauge!(
+        "lampyrid_migrations_stuck",
+        "Decided moves that a member of the view has left unacknowledged for long"
     );
     describe_counter!("lampyrid_hooks_total", "Calls of hooks, by how they ended");
     describe_counter!(

@@ -40,7 +40,7 @@ async fn killed_actors_come_back_without_a_view_change_and_a_restart_finds_every
     }
     assert_eq!(node.view().current().view.as_ref().unwrap(), &before, "no view change");
     assert_eq!(node.registry().find_process(second), Some(node.member().process));
-    assert_eq!(node.tree.restarts().map(|(_, restarts)| restarts).sum::<u64>(), 6);
+    assert_eq!(node.restarts().into_iter().map(|(_, restarts)| restarts).sum::<u64>(), 6);
 
     assert!(matches!(Node::start(config.clone()).await, Err(StartError::Storage(_))), "in use");
     let me = node.member();

@@ -17,6 +17,7 @@ use ractor::{Actor, ActorCell, ActorStatus, SpawnErr};
 use tokio::sync::watch;
 
 use super::end::{End, Fatal};
+use super::event_log::EventLog;
 use super::net::Net;
 use crate::links::LinkCounters;
 use crate::requests::RequestCounters;
@@ -91,6 +92,7 @@ impl Tree {
         end: &Arc<End>,
         counters: Counters,
         claims: Claims,
+        events: EventLog,
         migration: impl Fn() -> MigrationArguments + Send + Sync + 'static,
     ) -> Result<Self, SpawnErr> {
         let restarts = RestartCounters::of(NAMES);
@@ -116,6 +118,7 @@ impl Tree {
             intensity: Intensity::default(),
             clock: Arc::clone(clock),
             counters: restarts.clone(),
+            on_restart: Arc::new(move |restart| events.note_restart(restart)),
             on_escalate: Arc::new(move |escalation| end.set(Err(Fatal::from(escalation)))),
         };
         let (supervisor, running) = Actor::spawn(None, Supervisor, arguments).await?;
@@ -195,9 +198,9 @@ impl Tree {
         self.migration.clone()
     }
 
-    /// Restarts so far, by child.
-    pub(super) fn restarts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.restarts.read()
+    /// Restarts so far, by child and cause.
+    pub(super) fn restarts(&self) -> &RestartCounters {
+        &self.restarts
     }
 }
 

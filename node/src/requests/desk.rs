@@ -56,12 +56,8 @@ mod tests {
         let mut first: Vec<_> = (0..MAX_ANSWERING_EACH).map(|_| of(1).unwrap()).collect();
         assert!(of(1).unwrap_err().contains("one process"));
         let mut others = Vec::new();
-        for n in 2.. {
-            match of(n) {
-                Ok(place) => others.push(place),
-                Err(limit) => break assert_eq!(limit, "requests answered at once"),
-            }
-        }
+        let full = (2..).find_map(|n| of(n).map(|place| others.push(place)).err());
+        assert_eq!(full, Some("requests answered at once"));
         assert_eq!(first.len() + others.len(), MAX_ANSWERING);
         others.pop();
         assert!(of(1).is_err(), "still full for this one");

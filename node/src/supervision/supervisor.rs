@@ -45,26 +45,76 @@ impl ChildSpec {
     }
 }
 
-/// Restarts so far, by child; for the metrics.
+/// Why a child had to be started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It returned an error or panicked.
+    Failed,
+    /// It was stopped or killed, by nobody who is in charge of it.
+    Ended,
+    /// It did not start.
+    NotStarted,
+    /// It waits for something outside of the process, a disk with room for one.
+    Waits,
+}
+
+impl Failure {
+    /// All of them.
+    pub(crate) const ALL: [Self; 4] = [Self::Failed, Self::Ended, Self::NotStarted, Self::Waits];
+
+    /// Its name in metrics and events.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Ended => "ended",
+            Self::NotStarted => "not_started",
+            Self::Waits => "waits",
+        }
+    }
+}
+
+/// Restarts so far, by child and cause; for the metrics.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct RestartCounters(Arc<BTreeMap<&'static str, AtomicU64>>);
+pub(crate) struct RestartCounters(Arc<BTreeMap<&'static str, [AtomicU64; Failure::ALL.len()]>>);
 
 impl RestartCounters {
     /// Counters for these children.
     pub(crate) fn of(names: impl IntoIterator<Item = &'static str>) -> Self {
-        Self(Arc::new(names.into_iter().map(|name| (name, AtomicU64::new(0))).collect()))
+        Self(Arc::new(names.into_iter().map(|name| (name, Default::default())).collect()))
     }
 
-    fn count(&self, name: &str) {
-        if let Some(counter) = self.0.get(name) {
-            counter.fetch_add(1, Ordering::Relaxed);
+    fn count(&self, name: &str, failure: Failure) {
+        if let Some(counters) = self.0.get(name) {
+            counters[failure as usize].fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// The counts.
-    pub(crate) fn read(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        self.0.iter().map(|(name, count)| (*name, count.load(Ordering::Relaxed)))
+    pub(crate) fn read(&self) -> impl Iterator<Item = (&'static str, Failure, u64)> + '_ {
+        self.0.iter().flat_map(|(name, counters)| {
+            Failure::ALL.map(|why| (*name, why, counters[why as usize].load(Ordering::Relaxed)))
+        })
     }
+
+    /// Those of each child together.
+    pub(crate) fn by_child(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.0.iter().map(|(name, counters)| {
+            (*name, counters.iter().map(|count| count.load(Ordering::Relaxed)).sum())
+        })
+    }
+}
+
+/// A child that is started again, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Restart {
+    /// Its name in logs and metrics.
+    pub actor: &'static str,
+    /// What happened to it: `failed` (an error or a panic), `ended` (it was killed), `not_started`,
+    /// `waits` (for room on a disk).
+    pub cause: &'static str,
+    /// The same in words, with its error.
+    pub reason: String,
 }
 
 /// A restart storm: restarting does not help any more.
@@ -87,6 +137,8 @@ pub(crate) struct SupervisorArguments {
     pub(crate) clock: Arc<dyn Clock>,
     /// Where restarts are counted.
     pub(crate) counters: RestartCounters,
+    /// Told of each restart.
+    pub(crate) on_restart: Arc<dyn Fn(Restart) + Send + Sync>,
     /// Called once, when it gives up; then it stops, and its children with it.
     pub(crate) on_escalate: Arc<dyn Fn(Escalation) + Send + Sync>,
 }
@@ -138,22 +190,24 @@ impl Running {
             Err(error) => {
                 let waits = self.arguments.children[child].waits;
                 let waits = matches!(&error, SpawnErr::StartupFailed(error) if waits(error));
-                self.failed(child, error.to_string(), waits, myself);
+                let why = if waits { Failure::Waits } else { Failure::NotStarted };
+                self.failed(child, error.to_string(), why, myself);
             }
         }
     }
 
-    fn failed(&mut self, child: usize, reason: String, waits: bool, myself: &SupervisorRef) {
+    fn failed(&mut self, child: usize, reason: String, why: Failure, myself: &SupervisorRef) {
         let name = self.arguments.children[child].name;
         let clock = Arc::clone(&self.arguments.clock);
-        let verdict = match waits {
-            true => Verdict::RestartAfter(WAITING_PAUSE),
-            false => self.arguments.intensity.failed(clock.now()),
+        let verdict = match why {
+            Failure::Waits => Verdict::RestartAfter(WAITING_PAUSE),
+            _ => self.arguments.intensity.failed(clock.now(), child),
         };
         match verdict {
             Verdict::RestartAfter(pause) => {
                 tracing::warn!(child = name, reason, ?pause, "an actor failed; it is restarted");
-                self.arguments.counters.count(name);
+                self.arguments.counters.count(name, why);
+                (self.arguments.on_restart)(Restart { actor: name, cause: why.name(), reason });
                 let myself = myself.clone();
                 let deadline = clock.now() + pause;
                 tokio::spawn(async move {
@@ -253,8 +307,12 @@ impl Actor for Supervisor {
         };
         if let Some(child) = running.actors.remove(&actor.get_id()) {
             let waits = running.arguments.children[child].waits;
-            let waits = error.is_some_and(|error| waits(&error));
-            running.failed(child, reason, waits, &myself);
+            let why = match error {
+                None => Failure::Ended,
+                Some(error) if waits(&error) => Failure::Waits,
+                Some(_) => Failure::Failed,
+            };
+            running.failed(child, reason, why, &myself);
         }
         Ok(())
     }
@@ -302,6 +360,8 @@ mod tests {
         let (started, mut starts) = mpsc::unbounded_channel();
         let (escalated, mut escalations) = mpsc::unbounded_channel();
         let slot = Slot::new();
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let restarts = Arc::clone(&told);
         let counters = RestartCounters::of(["fragile"]);
         let child = slot.clone();
         let arguments = SupervisorArguments {
@@ -315,6 +375,7 @@ mod tests {
             intensity: Intensity::of(3),
             clock: Arc::new(SystemClock::new()),
             counters: counters.clone(),
+            on_restart: Arc::new(move |restart: Restart| restarts.lock().unwrap().push(restart)),
             on_escalate: Arc::new(move |escalation| {
                 let _ = escalated.send(escalation);
             }),
@@ -327,7 +388,13 @@ mod tests {
         let escalation = escalations.recv().await.unwrap();
         assert_eq!((escalation.child, escalation.reason.as_str()), ("fragile", "an error"));
         ended.await.unwrap();
-        assert_eq!(counters.read().collect::<Vec<_>>(), [("fragile", 3)]);
+        assert_eq!(counters.by_child().collect::<Vec<_>>(), [("fragile", 3)]);
+        let failed = counters.read().find(|(_, why, _)| *why == Failure::Failed);
+        assert_eq!(failed, Some(("fragile", Failure::Failed, 3)));
+        let told = told.lock().unwrap().clone();
+        assert!(told[0].reason.contains("a panic"), "{told:?}");
+        let error = ("fragile", "failed", "an error");
+        assert_eq!((told[1].actor, told[1].cause, told[1].reason.as_str()), error);
     }
 
     /// A clock that stands still and lets nobody wait.
@@ -372,12 +439,13 @@ mod tests {
             intensity: Intensity::of(3),
             clock: Arc::new(Impatient),
             counters: RestartCounters::of(["fragile"]),
+            on_restart: Arc::new(|restart| assert_eq!(restart.cause, "waits")),
             on_escalate: Arc::new(|escalation| panic!("{escalation}")),
         };
         let counters = arguments.counters.clone();
         let (supervisor, ended) = Actor::spawn(None, Supervisor, arguments).await.unwrap();
         starts.recv().await.unwrap();
-        assert_eq!(counters.read().collect::<Vec<_>>(), [("fragile", 50)]);
+        assert_eq!(counters.by_child().collect::<Vec<_>>(), [("fragile", 50)]);
         supervisor.stop(None);
         ended.await.unwrap();
     }

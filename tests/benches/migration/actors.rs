@@ -155,8 +155,11 @@ fn kill(fleet: &Fleet, admins: &[Admin], names: &[String]) -> Duration {
 
 fn restarts(admin: &Admin) -> Vec<(String, u64)> {
     let text = admin.text("/metrics").expect("it answers");
-    text.lines()
-        .filter_map(|line| line.strip_prefix(RESTARTS)?.split_once("\"} "))
-        .map(|(name, count)| (name.to_owned(), count.parse().expect("a count")))
-        .collect()
+    let mut all = BTreeMap::new();
+    for line in text.lines().filter_map(|line| line.strip_prefix(RESTARTS)) {
+        let (name, rest) = line.split_once('"').expect("a name");
+        let count = rest.rsplit_once(' ').expect("a count").1;
+        *all.entry(name.to_owned()).or_default() += count.parse::<u64>().expect("a count");
+    }
+    all.into_iter().collect()
 }

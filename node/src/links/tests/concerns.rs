@@ -138,7 +138,7 @@ impl Concerns {
 
     pub(super) fn frame(&self, channel: Channel, inbound: Inbound) {
         match channel {
-            Channel::Membership => {}
+            Channel::Membership | Channel::Requests => {}
             Channel::Registry => self.gateway.receive(inbound).unwrap(),
             Channel::Migration => {
                 self.migration_slot.cast(MigrationMessage::Inbound(inbound)).unwrap();
