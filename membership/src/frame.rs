@@ -1,6 +1,6 @@
 //! How messages of membership lie on the wire.
 
-use lampyrid_wire::{CodecError, PROTOCOL_VERSION, decode, encode};
+use lampyrid_wire::{CodecError, PROTOCOL_VERSION, Versions, decode, encode};
 
 use crate::{Protocol, Stamp};
 
@@ -19,8 +19,8 @@ pub fn seal(stamp: Option<Stamp>, message: &Protocol) -> Result<Vec<u8>, CodecEr
 /// [`CodecError`] if the bytes are no such message, or one of another version.
 pub fn open(frame: &[u8]) -> Result<(Option<Stamp>, Protocol), CodecError> {
     let (version, stamp, message): (u16, Option<Stamp>, Protocol) = decode(frame)?;
-    if version != PROTOCOL_VERSION {
-        let what = format!("protocol version {version}, not {PROTOCOL_VERSION}");
+    if !Versions::OURS.include(version) {
+        let what = format!("protocol version {version}, not {}", Versions::OURS);
         return Err(CodecError::Decode(what));
     }
     Ok((stamp, message))

@@ -38,7 +38,9 @@ pub enum RefusalReason {
     #[error("it belongs to another cluster of the same name; clusters never merge")]
     ClusterId,
     /// The versions of the protocol are too far apart.
-    #[error("it speaks another version of the protocol")]
+    #[error(
+        "it speaks other versions of the protocol: update the older of the two; its log says which"
+    )]
     Version,
     /// It is ourselves: own id, or own address among the seeds.
     #[error("it is this process itself, or a copy of its data directory")]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use lampyrid_membership::{Status, ViewEvent, ViewHandle, ViewState};
 use lampyrid_wire::{
-    Alarm, BubbleId, Channel, Clock, Credit, Envelope, Inbound, Outbound, PROTOCOL_VERSION, Peer,
-    ProcessId, SendError, Slot, Term, decode, encode,
+    Alarm, BubbleId, Channel, Clock, Credit, Envelope, Inbound, Outbound, Peer, ProcessId,
+    SendError, Slot, Term, Versions, decode, encode,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -415,7 +415,7 @@ impl MigrationState {
         MigrationCounters::add(&counters.bytes_received, frame.len());
         let opened = decode::<Envelope>(&frame)
             .ok()
-            .filter(|envelope| envelope.version == PROTOCOL_VERSION && envelope.from == from);
+            .filter(|envelope| Versions::OURS.include(envelope.version) && envelope.from == from);
         let opened = opened.and_then(|e| Some((e.term?, e.open::<Message>().ok()?)));
         let Some((term, message)) = opened else {
             MigrationCounters::add(&counters.undecodable, 1);

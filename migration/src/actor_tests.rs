@@ -306,6 +306,8 @@ async fn while_isolated_writes_are_refused_and_reads_are_not() {
 struct Failing {
     inner: MemoryJournal,
     fails: Arc<AtomicBool>,
+    /// A disk that hangs, for as long as somebody else has it.
+    hangs: Arc<Mutex<()>>,
 }
 
 impl Journal for Failing {
@@ -314,6 +316,7 @@ impl Journal for Failing {
     }
 
     fn commit(&mut self, transactions: &[Vec<Record>]) -> Result<(), JournalError> {
+        drop(self.hangs.lock());
         match self.fails.load(Ordering::SeqCst) {
             true => Err(JournalError::Store("the disk is full".to_owned())),
             false => self.inner.commit(transactions),
@@ -327,7 +330,10 @@ async fn a_failed_sync_answers_nothing_and_a_restart_goes_on_from_what_is_durabl
     let (inner, fails) = (MemoryJournal::new(), Arc::new(AtomicBool::new(false)));
     let journal = JournalSource::new({
         let fails = Arc::clone(&fails);
-        move || Ok(Box::new(Failing { inner: inner.clone(), fails: Arc::clone(&fails) }))
+        move || {
+            let (inner, fails) = (inner.clone(), Arc::clone(&fails));
+            Ok(Box::new(Failing { inner, fails, hangs: Arc::default() }))
+        }
     });
     let one = start(1, &clock, &net, journal.clone(), Storage::Durable).await;
     let id = one.create(10, "before").await;
@@ -341,6 +347,40 @@ async fn a_failed_sync_answers_nothing_and_a_restart_goes_on_from_what_is_durabl
     fails.store(false, Ordering::SeqCst);
     let one = start(1, &clock, &net, journal, Storage::Durable).await;
     assert_eq!(one.handle.get(id).await.unwrap().state, Bytes::from("before"));
+    one.stop().await;
+}
+
+#[tokio::test]
+async fn a_journal_whose_disk_hangs_is_known_to_wait_until_it_goes_on() {
+    let (clock, net) = (ManualClock::new(), Arc::<Net>::default());
+    let (inner, hangs) = (MemoryJournal::new(), Arc::<Mutex<()>>::default());
+    let journal = JournalSource::new({
+        let hangs = Arc::clone(&hangs);
+        move || {
+            let (inner, hangs) = (inner.clone(), Arc::clone(&hangs));
+            Ok(Box::new(Failing { inner, fails: Arc::default(), hangs }))
+        }
+    });
+    let one = start(1, &clock, &net, journal, Storage::Durable).await;
+    let id = one.create(10, "before").await;
+    let waits = || one.handle.counters().journal_waits(clock.now());
+    let until = async |waiting: bool| {
+        while waits().is_some() != waiting {
+            tokio::task::yield_now().await;
+        }
+    };
+    until(false).await;
+    let held = hangs.lock().unwrap();
+    let put = one.handle.put(id, Bytes::from("after"));
+    let hold = async {
+        until(true).await;
+        clock.advance(Duration::from_secs(7));
+        assert!(waits() >= Some(Duration::from_secs(7)), "{:?}", waits());
+        drop(held);
+    };
+    let (put, ()) = tokio::join!(put, hold);
+    assert!(put.is_ok(), "{put:?}");
+    until(false).await;
     one.stop().await;
 }
 

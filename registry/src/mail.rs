@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lampyrid_wire::{
-    Channel, CodecError, Credit, Envelope, Inbound, Outbound, PROTOCOL_VERSION, Peer, ProcessId,
-    Term, decode, encode,
+    Channel, CodecError, Credit, Envelope, Inbound, Outbound, Peer, ProcessId, Term, Versions,
+    decode, encode,
 };
 
 use crate::{Counter, Counters, Destination, RegistryWire};
@@ -72,7 +72,7 @@ fn open_uncounted(inbound: Inbound) -> Result<(Mail, usize), MailError> {
     if envelope.from != inbound.from {
         return Err(MailError::Forged(envelope.from));
     }
-    if envelope.version != PROTOCOL_VERSION {
+    if !Versions::OURS.include(envelope.version) {
         return Err(MailError::Version(envelope.version));
     }
     let term = envelope.term.ok_or(MailError::NoTerm)?;

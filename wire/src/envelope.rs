@@ -1,9 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{CodecError, Peer, Term, decode, encode};
-
-/// Version of the messages between processes. Raise it with every change of a message's shape.
-pub const PROTOCOL_VERSION: u16 = 4;
+use crate::{CodecError, PROTOCOL_VERSION, Peer, Term, decode, encode};
 
 /// The largest frame that may be sent or taken, in bytes: one entity of the largest size (1 MiB)
 /// and room for what surrounds it.
@@ -12,7 +9,7 @@ pub const MAX_FRAME_BYTES: usize = 2 * 1024 * 1024;
 /// What surrounds every message between processes.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Envelope {
-    /// [`PROTOCOL_VERSION`] of the sender.
+    /// The version of the protocol in which the message is.
     pub version: u16,
     /// Who sent it.
     pub from: Peer,

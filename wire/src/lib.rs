@@ -12,11 +12,12 @@ mod link;
 mod member;
 mod slot;
 mod term;
+mod versions;
 
 pub use alarm::Alarm;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use codec::{CodecError, decode, encode};
-pub use envelope::{Envelope, MAX_FRAME_BYTES, PROTOCOL_VERSION};
+pub use envelope::{Envelope, MAX_FRAME_BYTES};
 pub use ids::{
     BootNonce, BubbleId, ClusterId, EntityId, Incarnation, ParseIdError, ProcessId, SagaId, StageId,
 };
@@ -24,3 +25,4 @@ pub use link::{Channel, Credit, Inbound, Outbound, Peer, SendError};
 pub use member::Member;
 pub use slot::{NotRunning, Slot};
 pub use term::{Epoch, OwnershipEpoch, Term, ViewId};
+pub use versions::{OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, Versions};

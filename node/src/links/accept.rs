@@ -125,6 +125,10 @@ pub(crate) fn report(shared: &Shared, address: SocketAddr, error: &HandshakeErro
             count(shared.counters.refusals(*reason), 1);
             "refused"
         }
+        HandshakeError::Versions { .. } => {
+            count(shared.counters.refusals(RefusalReason::Version), 1);
+            "version"
+        }
         HandshakeError::Certificate(_) => {
             count(shared.counters.refusals(RefusalReason::Certificate), 1);
             "certificate"

@@ -24,6 +24,7 @@ pub(crate) async fn dial(shared: Arc<Shared>, address: SocketAddr) {
     let outcome = match &result {
         Ok(process) | Err(HandshakeError::Duplicate(process)) => DialOutcome::Settled(*process),
         Err(HandshakeError::Refused(reason)) => DialOutcome::Refused(*reason),
+        Err(HandshakeError::Versions { .. }) => DialOutcome::Refused(RefusalReason::Version),
         Err(HandshakeError::Certificate(_)) => DialOutcome::Refused(RefusalReason::Certificate),
         Err(HandshakeError::OneSided(_)) => DialOutcome::Refused(RefusalReason::Tls),
         Err(HandshakeError::Full(others)) => DialOutcome::Full(others.clone()),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lampyrid_membership::{LinkEvent, RefusalReason};
-use lampyrid_wire::{Peer, ProcessId};
+use lampyrid_wire::{Peer, ProcessId, Versions};
 use tokio::sync::oneshot;
 use tokio_rustls::rustls;
 
@@ -35,6 +35,17 @@ pub(crate) enum HandshakeError {
     /// Only one of the two speaks TLS.
     #[error("{0}: give both processes --tls-cert, --tls-key and --tls-ca, or neither")]
     OneSided(&'static str),
+    /// No version of the protocol that both speak.
+    #[error(
+        "it speaks version {theirs} of the protocol and this process {ours}: update the older one; \
+         releases that follow one another understand each other"
+    )]
+    Versions {
+        /// This process's.
+        ours: Versions,
+        /// The other's.
+        theirs: Versions,
+    },
     /// Bytes that no lampyrid process sends.
     #[error("{0}")]
     Garbage(&'static str),

@@ -112,9 +112,7 @@ impl Halves {
 }
 
 fn compatible(mine: Intro, theirs: Intro) -> Result<(), HandshakeError> {
-    if mine.version == theirs.version {
-        Ok(())
-    } else {
-        Err(HandshakeError::Refused(RefusalReason::Version))
-    }
+    let (ours, theirs) = (mine.versions, theirs.versions);
+    // Which one both speak matters as soon as there are two that differ in anything.
+    ours.common(theirs).map(|_| ()).ok_or(HandshakeError::Versions { ours, theirs })
 }

@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 
 use hmac::{Hmac, KeyInit, Mac};
 use lampyrid_membership::RefusalReason;
-use lampyrid_wire::{ClusterId, PROTOCOL_VERSION, Peer, decode, encode};
+use lampyrid_wire::{ClusterId, Peer, Versions, decode, encode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -23,40 +23,60 @@ use super::config::Cookie;
 use super::limits::MAX_HELLO_BYTES;
 
 const MAGIC: [u8; 8] = *b"LAMPYRID";
-pub(crate) const INTRO_BYTES: usize = 8 + 2 + 32;
+pub(crate) const INTRO_BYTES: usize = 8 + 2 + 2 + 32;
 pub(crate) const MAC_BYTES: usize = 32;
 
 /// What each frame of a session carries in front, so that the receiver knows which session it came
 /// through. Each side has its own; both are known to the two ends only.
 pub(crate) type Token = [u8; 16];
 
-/// The first thing each side sends.
+/// The first thing each side sends: who speaks which versions, before anything is said in one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Intro {
-    pub(crate) version: u16,
+    pub(crate) versions: Versions,
     pub(crate) nonce: [u8; 32],
 }
 
 impl Intro {
     pub(crate) fn fresh() -> Self {
-        Self { version: PROTOCOL_VERSION, nonce: rand::random() }
+        Self { versions: spoken(), nonce: rand::random() }
     }
 
     pub(crate) fn to_bytes(self) -> [u8; INTRO_BYTES] {
         let mut bytes = [0; INTRO_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..10].copy_from_slice(&self.version.to_be_bytes());
-        bytes[10..].copy_from_slice(&self.nonce);
+        bytes[8..10].copy_from_slice(&self.versions.oldest.to_be_bytes());
+        bytes[10..12].copy_from_slice(&self.versions.newest.to_be_bytes());
+        bytes[12..].copy_from_slice(&self.nonce);
         bytes
     }
 
     /// `None`: whoever it is, it is no lampyrid process.
     pub(crate) fn from_bytes(bytes: &[u8; INTRO_BYTES]) -> Option<Self> {
         let (magic, rest) = bytes.split_first_chunk::<8>()?;
-        let (version, nonce) = rest.split_first_chunk::<2>()?;
+        let (oldest, rest) = rest.split_first_chunk::<2>()?;
+        let (newest, nonce) = rest.split_first_chunk::<2>()?;
         let nonce = nonce.first_chunk::<32>()?;
-        (*magic == MAGIC).then_some(Self { version: u16::from_be_bytes(*version), nonce: *nonce })
+        let [oldest, newest] = [oldest, newest].map(|version| u16::from_be_bytes(*version));
+        (*magic == MAGIC).then_some(Self { versions: Versions { oldest, newest }, nonce: *nonce })
     }
+}
+
+/// The versions that this process says it speaks.
+#[cfg(not(feature = "fault-points"))]
+const fn spoken() -> Versions {
+    Versions::OURS
+}
+
+/// The same, or for tests of other releases what `LAMPYRID_TEST_PROTOCOL` says: `OLDEST-NEWEST`.
+#[cfg(feature = "fault-points")]
+fn spoken() -> Versions {
+    let claimed = std::env::var("LAMPYRID_TEST_PROTOCOL").ok();
+    let claimed = claimed.as_deref().and_then(|text| text.split_once('-'));
+    claimed.map_or(Versions::OURS, |(oldest, newest)| Versions {
+        oldest: oldest.parse().unwrap_or_default(),
+        newest: newest.parse().unwrap_or_default(),
+    })
 }
 
 /// Who speaks.
@@ -313,6 +333,6 @@ mod tests {
     fn an_intro_survives_and_garbage_is_none() {
         let intro = Intro::fresh();
         assert_eq!(Intro::from_bytes(&intro.to_bytes()), Some(intro));
-        assert_eq!(Intro::from_bytes(b"GET / HTTP/1.1\r\nHost: localhost:80\r\n\r\n    "), None);
+        assert_eq!(Intro::from_bytes(b"GET / HTTP/1.1\r\nHost: localhost:80\r\n\r\n      "), None);
     }
 }

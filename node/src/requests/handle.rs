@@ -6,7 +6,7 @@ use lampyrid_membership::{Status, View, ViewHandle};
 use lampyrid_migration::{MigrationHandle, MovedTo, Reason};
 use lampyrid_wire::{
     BootNonce, Channel, Clock, EntityId, Envelope, Inbound, Outbound, Peer, ProcessId, SendError,
-    encode,
+    Versions, encode,
 };
 use tokio::sync::watch;
 
@@ -262,5 +262,6 @@ impl Requests {
 
 fn open(inbound: &Inbound) -> Option<RequestMessage> {
     let envelope: Envelope = lampyrid_wire::decode(&inbound.frame).ok()?;
-    (envelope.from == inbound.from).then(|| envelope.open().ok())?
+    let known = Versions::OURS.include(envelope.version) && envelope.from == inbound.from;
+    known.then(|| envelope.open().ok())?
 }

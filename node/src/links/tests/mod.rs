@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use parent::{Process, Setup, alone};
 
 use super::limits::{IDLE_LIMIT, window_of};
-use lampyrid_wire::{Channel, MAX_FRAME_BYTES};
+use lampyrid_wire::{Channel, MAX_FRAME_BYTES, Versions};
 
 /// Not a test by itself: the body of the children.
 #[test]
@@ -348,12 +348,13 @@ fn another_version_is_told_ours_and_nothing_else() {
     let _alone = alone();
     let a = Setup::of(1).start();
     let mut stranger = TcpStream::connect(a.address()).unwrap();
-    let intro = super::hello::Intro { version: 999, ..super::hello::Intro::fresh() };
+    let versions = Versions { oldest: 999, newest: 1_000 };
+    let intro = super::hello::Intro { versions, ..super::hello::Intro::fresh() };
     stranger.write_all(&intro.to_bytes()).unwrap();
     let mut answer = Vec::new();
     stranger.read_to_end(&mut answer).unwrap();
     let theirs = super::hello::Intro::from_bytes(answer[..].try_into().unwrap()).unwrap();
-    assert_eq!(theirs.version, lampyrid_wire::PROTOCOL_VERSION);
+    assert_eq!(theirs.versions, Versions::OURS);
 }
 
 #[test]
