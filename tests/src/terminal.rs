@@ -56,11 +56,20 @@ impl Terminal {
 
     /// Waits until the text is somewhere on the screen, in one line.
     pub fn wait_for(&self, text: &str) {
+        self.wait_until(text, true);
+    }
+
+    /// Waits until the text is nowhere on the screen.
+    pub fn wait_gone(&self, text: &str) {
+        self.wait_until(text, false);
+    }
+
+    fn wait_until(&self, text: &str, is_there: bool) {
         let started = Instant::now();
-        while !self.shown().contains(text) {
+        while self.shown().contains(text) != is_there {
             // What it shows instead is what a failure is about.
             let shown = self.shown();
-            assert!(started.elapsed() < PATIENCE, "waited in vain for {text} on:\n{shown}");
+            assert!(started.elapsed() < PATIENCE, "{text} there: {}:\n{shown}", !is_there);
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -33,7 +33,7 @@ fn the_screen_follows_the_process_until_a_key_ends_it() {
         terminal.wait_for(text);
     }
     move_one(&cluster, 0, 1);
-    terminal.wait_for("committed 1  aborted 0");
+    terminal.wait_for("in doubt 0  committed 1");
     terminal.wait_for("done: committed 1");
 
     cluster.kill(0);
@@ -43,8 +43,8 @@ fn the_screen_follows_the_process_until_a_key_ends_it() {
     terminal.wait_for("incarnation 2");
     cluster.wait_agreed();
     move_one(&cluster, 0, 1);
-    terminal.wait_for("committed 1  aborted 0");
-    assert!(!terminal.shown().contains("trying again"), "{}", terminal.shown());
+    terminal.wait_for("in doubt 0  committed 1");
+    terminal.wait_gone("trying again");
 
     terminal.press("q");
     assert_eq!(terminal.wait().code(), Some(0));

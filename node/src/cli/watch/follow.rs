@@ -49,6 +49,9 @@ async fn one_stream(
         Ok(body) => body,
         Err(error) => return error.to_string(),
     };
+    if sender.send(Input::EventsOpened).await.is_err() {
+        return String::new();
+    }
     let mut reader = EventReader::default();
     loop {
         let frame = match timeout(SILENCE, body.frame()).await {

@@ -17,6 +17,8 @@ pub(super) enum Input {
     Looked(Box<Look>),
     /// A look brought nothing, and why.
     Unreachable(String),
+    /// A stream of events was opened; there may be none for long.
+    EventsOpened,
     Event(Event),
     /// The stream of events ended, and why. It will be opened again.
     EventsBroken(String),
@@ -79,10 +81,10 @@ impl Model {
             }
             Input::Event(event) => {
                 let text = tell(&event, &self.look.view);
-                self.events_broken = None;
                 self.events.truncate(MAX_EVENTS - 1);
                 self.events.push_front(Told { at: now, kind: event.kind, text });
             }
+            Input::EventsOpened => self.events_broken = None,
             Input::EventsBroken(why) => self.events_broken = Some(why),
             Input::Key(key) => self.is_over |= ends(key),
             Input::Tick => {}
@@ -228,11 +230,12 @@ mod tests {
         let mut model = Model::new(seconds(1), look(3, 0), start);
         model.step(start, Input::EventsBroken("it has ended".to_owned()));
         assert_eq!(model.events_broken(), Some("it has ended"));
+        model.step(start, Input::EventsOpened);
+        assert_eq!(model.events_broken(), None);
         for epoch in 0..MAX_EVENTS + 50 {
             let view = json!({"epoch": epoch, "status": "active", "members": [1, 2]});
             model.step(start, event("view", view));
         }
-        assert_eq!(model.events_broken(), None);
         assert_eq!(model.events().count(), MAX_EVENTS);
         for (kind, data, text) in [
             ("coordinator", json!({"epoch": 7, "coordinator": id(1)}), "member-1 since epoch 7"),
