@@ -24,6 +24,7 @@ mod settings;
 mod signals;
 mod status;
 mod target;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -12,6 +12,8 @@ mod output;
 mod place;
 pub mod proc;
 mod process;
+#[cfg(target_os = "linux")]
+mod terminal;
 mod wait;
 mod witness;
 
@@ -20,5 +22,7 @@ pub use authority::Authority;
 pub use cluster::Cluster;
 pub use place::{Forward, Place};
 pub use process::{NodeProcess, Options};
+#[cfg(target_os = "linux")]
+pub use terminal::Terminal;
 pub use wait::{PATIENCE, eventually};
 pub use witness::{Sight, Witness};

@@ -84,11 +84,18 @@ impl DemoArgs {
 
 /// Shows the view, its members, the coordinator, the bubbles and the moves under way.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  lampyrid status --admin http://127.0.0.1:41002")]
+#[command(after_help = "Example:\n  lampyrid status --admin http://127.0.0.1:41002\n  \
+    lampyrid status --data-dir data/a --watch")]
 pub(crate) struct StatusArgs {
     /// One JSON object instead of a screen for people
-    #[arg(long)]
+    #[arg(long, conflicts_with = "watch")]
     pub(crate) json: bool,
+    /// Keep the screen up to date, with rates and the last events, until q, Esc or ctrl-C
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// How often --watch looks, at least 100ms
+    #[arg(long, default_value = "1s", requires = "watch", value_parser = super::duration::interval)]
+    pub(crate) interval: Span,
     #[command(flatten)]
     pub(crate) target: TargetArgs,
     #[command(flatten)]
@@ -344,6 +351,22 @@ mod tests {
             let has =
                 each.get_after_help().is_some_and(|text| text.to_string().contains("Example"));
             assert!(has || each.get_name() == "help", "{}", each.get_name());
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_beside_a_watch_is_refused() {
+        let status = |more: &[&str]| Args::try_parse_from([&["lampyrid", "status"], more].concat());
+        assert!(status(&["--watch"]).is_ok());
+        assert!(status(&["--watch", "--interval", "100ms"]).is_ok());
+        for wrong in [
+            &["--watch", "--json"][..],
+            &["--interval", "2s"],
+            &["--watch", "--interval", "99ms"],
+            &["--watch", "--interval", "often"],
+        ] {
+            let error = status(wrong).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{error}");
         }
     }
 

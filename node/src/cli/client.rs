@@ -2,8 +2,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, StatusCode, Uri};
+use hyper::http::request::Builder;
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -141,6 +143,34 @@ impl Client {
         self.ask(Method::GET, path, None, limit).await
     }
 
+    /// What is no JSON, such as the metrics.
+    pub(crate) async fn text(&self, path: &str, limit: Duration) -> Result<String, ClientError> {
+        let bytes = self.exchange(Method::GET, path, None, limit).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// An answer that goes on: its head came within `limit`, the body is the caller's to read.
+    pub(crate) async fn open(
+        &self,
+        path: &str,
+        header: Option<(&'static str, String)>,
+        limit: Duration,
+    ) -> Result<Incoming, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let opening = async {
+            let mut request = self.request(Method::GET, &url);
+            if let Some((name, value)) = header {
+                request = request.header(name, value);
+            }
+            let answer = self.send(&url, request, Bytes::new()).await?;
+            match answer.status().is_success() {
+                true => Ok(answer.into_body()),
+                false => Err(refusal(&url, answer.status(), &whole(&url, answer).await?)),
+            }
+        };
+        within(&url, limit, opening).await
+    }
+
     async fn ask<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -148,41 +178,85 @@ impl Client {
         body: Option<&Value>,
         limit: Duration,
     ) -> Result<T, ClientError> {
-        let url = format!("{}{path}", self.base);
-        let lost = |detail: String| ClientError::Unreachable { url: url.clone(), detail };
-        let mut request = Request::builder().method(method).uri(&url);
-        if let Some(token) = &self.token {
-            request = request.header(AUTHORIZATION, token);
-        }
-        let bytes = match body {
-            None => Bytes::new(),
-            Some(body) => {
-                request = request.header(CONTENT_TYPE, "application/json");
-                Bytes::from(body.to_string())
-            }
-        };
-        let request = request.body(Full::new(bytes)).map_err(|error| lost(error.to_string()))?;
-        let exchange = async {
-            let answer = self.http.request(request).await.map_err(|e| lost(chain(&e)))?;
-            let (head, body) = answer.into_parts();
-            let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await;
-            Ok((head.status, body.map_err(|error| lost(error.to_string()))?.to_bytes()))
-        };
-        let (status, bytes) = tokio::time::timeout(limit, exchange)
-            .await
-            .map_err(|_| lost(format!("no answer within {limit:?}")))??;
-        if status.is_success() {
-            let read = serde_json::from_slice(&bytes);
-            return read
-                .map_err(|error| lost(format!("an answer that is not understood: {error}")));
-        }
-        Err(match serde_json::from_slice(&bytes) {
-            Ok(Problem { code, detail, moved_to }) => {
-                let moved_to = moved_to.map(|to| to.process);
-                ClientError::Refused { url, status, code, detail, moved_to }
-            }
-            Err(_) => lost(format!("{status} without a reason: is this a lampyrid process?")),
+        let bytes = self.exchange(method, path, body, limit).await?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let url = format!("{}{path}", self.base);
+            unreachable(&url, format!("an answer that is not understood: {error}"))
         })
+    }
+
+    /// The body of an answer that is no refusal.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        limit: Duration,
+    ) -> Result<Bytes, ClientError> {
+        let url = format!("{}{path}", self.base);
+        let mut request = self.request(method, &url);
+        let mut bytes = Bytes::new();
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json");
+            bytes = Bytes::from(body.to_string());
+        }
+        let exchange = async {
+            let answer = self.send(&url, request, bytes).await?;
+            let status = answer.status();
+            Ok((status, whole(&url, answer).await?))
+        };
+        let (status, bytes) = within(&url, limit, exchange).await?;
+        if status.is_success() { Ok(bytes) } else { Err(refusal(&url, status, &bytes)) }
+    }
+
+    fn request(&self, method: Method, url: &str) -> Builder {
+        let request = Request::builder().method(method).uri(url);
+        match &self.token {
+            Some(token) => request.header(AUTHORIZATION, token),
+            None => request,
+        }
+    }
+
+    async fn send(
+        &self,
+        url: &str,
+        request: Builder,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let lost = |detail| unreachable(url, detail);
+        let request = request.body(Full::new(body)).map_err(|error| lost(error.to_string()))?;
+        self.http.request(request).await.map_err(|error| lost(chain(&error)))
+    }
+}
+
+fn unreachable(url: &str, detail: String) -> ClientError {
+    ClientError::Unreachable { url: url.to_owned(), detail }
+}
+
+async fn whole(url: &str, answer: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let body = Limited::new(answer.into_body(), MAX_ANSWER_BYTES).collect().await;
+    Ok(body.map_err(|error| unreachable(url, error.to_string()))?.to_bytes())
+}
+
+async fn within<T>(
+    url: &str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, ClientError>>,
+) -> Result<T, ClientError> {
+    tokio::time::timeout(limit, work)
+        .await
+        .map_err(|_| unreachable(url, format!("no answer within {limit:?}")))?
+}
+
+fn refusal(url: &str, status: StatusCode, body: &[u8]) -> ClientError {
+    match serde_json::from_slice(body) {
+        Ok(Problem { code, detail, moved_to }) => {
+            let (url, moved_to) = (url.to_owned(), moved_to.map(|to| to.process));
+            ClientError::Refused { url, status, code, detail, moved_to }
+        }
+        Err(_) => {
+            unreachable(url, format!("{status} without a reason: is this a lampyrid process?"))
+        }
     }
 }
 

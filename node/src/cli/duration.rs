@@ -9,6 +9,18 @@ pub(crate) struct Span(pub(crate) Duration);
 /// The longest duration that can be given: more is a slip of the finger.
 const MAX: Duration = Duration::from_secs(366 * 24 * 3_600);
 
+/// The shortest pause between two looks of `status --watch`: each look is four requests.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Reads a pause between two looks.
+pub(crate) fn interval(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse().map_err(|error: ParseSpanError| error.to_string())?;
+    match span.0 < MIN_INTERVAL {
+        true => Err(format!("at least {MIN_INTERVAL:?}")),
+        false => Ok(span),
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a duration such as 500ms, 5s, 1.5m or 2h")]
 pub(crate) struct ParseSpanError(String);

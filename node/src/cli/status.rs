@@ -8,9 +8,12 @@ use super::answers::{Audit, Topology, View};
 use super::args::StatusArgs;
 use super::client::Client;
 use super::failure::Failure;
-use super::output;
+use super::{output, watch};
 
 pub(crate) async fn run(args: StatusArgs) -> Result<(), Failure> {
+    if args.watch {
+        return watch::run(args).await;
+    }
     args.logs.start()?;
     let client = args.target.client()?;
     if args.json {
