@@ -6,6 +6,9 @@ pub(crate) const HELLO: u8 = 0x16;
 pub(crate) const ALERT: [u8; 2] = [0x15, 0x03];
 /// The two sides do not speak the same.
 pub(crate) const PROTOCOL_VERSION: u8 = 70;
+/// This side cannot go on, through no fault of the other.
+#[cfg(feature = "cli")]
+pub(crate) const INTERNAL_ERROR: u8 = 80;
 
 /// A fatal alert in the clear, which both understand, with TLS and without.
 pub(crate) const fn alert(description: u8) -> [u8; 7] {
