@@ -108,3 +108,57 @@ impl AsyncWrite for Wire {
         Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::version::TLS13;
+
+    use super::super::access::{Access, trust};
+    use super::super::client::Client;
+    use super::*;
+    use crate::links::TlsFiles;
+    use crate::tls::authority::Authority;
+    use crate::tls::{Pair, provider};
+
+    /// What a client says of a process with these files, and whether a handshake came to its end.
+    async fn meet(files: &TlsFiles, access: Access) -> (String, bool) {
+        let pair = Pair { cert: ("cert", &files.cert), key: ("key", &files.key) };
+        let (chain, key) = pair.read().unwrap();
+        let server = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}", listener.local_addr().unwrap());
+        let client = Client::new(&url, access).unwrap();
+        let serve = async {
+            let stream = listener.accept().await.unwrap().0;
+            TlsAcceptor::from(Arc::new(server)).accept(stream).await.is_ok()
+        };
+        let (answer, is_met) = tokio::join!(client.get::<Value>("/v1/view"), serve);
+        (answer.unwrap_err().to_string(), is_met)
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_not_accepted_ends_it_before_a_request_is_sent() {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let good = authority.files("127.0.0.1");
+        let token = Some("secret".to_owned());
+        let access = Access { token, trust: Some(Arc::new(trust(&good.ca).unwrap())) };
+        assert!(meet(&good, access.clone()).await.1, "the others fail for their own reasons");
+        for (files, why) in [
+            (other.files("127.0.0.1"), "no authority of --admin-ca has signed it"),
+            (authority.files("a.example"), "it does not name `127.0.0.1`"),
+            (authority.expired("127.0.0.1"), "it has expired"),
+        ] {
+            let (said, is_met) = meet(&files, access.clone()).await;
+            assert!(said.contains(why) && !is_met, "{said}");
+        }
+    }
+}
