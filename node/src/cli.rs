@@ -1,5 +1,6 @@
 //! The command line: it runs processes, and asks running ones over their admin HTTP.
 
+mod access;
 mod answers;
 mod args;
 mod audit;
@@ -7,7 +8,9 @@ mod bar;
 mod client;
 mod config;
 mod confirm;
+mod connector;
 mod demo;
+mod distrust;
 mod drain;
 mod duration;
 mod failure;
@@ -24,6 +27,7 @@ mod settings;
 mod signals;
 mod status;
 mod target;
+mod url;
 mod watch;
 
 use std::process::ExitCode;

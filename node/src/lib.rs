@@ -19,6 +19,7 @@ mod storage;
 mod supervision;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod tls;
 #[cfg(feature = "cli")]
 pub mod workload;
 

@@ -7,11 +7,13 @@ mod support;
 
 use std::time::Duration;
 
+use lampyrid::admin::limits::HEADER_TIMEOUT;
 use lampyrid_membership::Status;
 use lampyrid_migration::{EntityStatus, MovedTo, Phase, Reason};
 use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId};
 use serde_json::json;
-use support::{Server, raw, send_then_read};
+use support::{Secured, Server, raw, send_then_read};
+use tokio::io::AsyncReadExt;
 
 const HERE: BubbleId = BubbleId::from_u128(0xb1);
 const ELSEWHERE: BubbleId = BubbleId::from_u128(0xb2);
@@ -434,4 +436,42 @@ async fn a_server_that_stops_lets_answers_end_and_frees_its_port() {
     stop.await.unwrap();
     drop(idle);
     tokio::net::TcpListener::bind(address).await.unwrap();
+}
+
+#[tokio::test]
+async fn large_requests_and_answers_pass_through_tls() {
+    let secured = Secured::start().await;
+    let state = "x".repeat(1_000_000);
+    let body = json!({ "bubble": HERE, "state": state }).to_string();
+    let head = "host: h\r\nconnection: close\r\n";
+    let length = body.len();
+    let create =
+        format!("POST /v1/entities HTTP/1.1\r\n{head}content-length: {length}\r\n\r\n{body}");
+    let created = secured.raw(&create).await.ok(201);
+    let id = created["id"].as_str().unwrap();
+    let read = secured.raw(&format!("GET /v1/entities/{id} HTTP/1.1\r\n{head}\r\n")).await;
+    assert_eq!(read.ok(200)["state"], state);
+}
+
+#[tokio::test]
+async fn a_client_that_is_silent_after_the_handshake_gets_no_more_time_than_one_without_tls() {
+    let secured = Secured::start().await;
+    let started = std::time::Instant::now();
+    let mut silent = secured.open().await;
+    assert_eq!(silent.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+    let mut bytes = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(60), silent.read_to_end(&mut bytes));
+    // Closed in order or not, it is closed.
+    let _ = end.await.unwrap();
+    assert!(started.elapsed() < HEADER_TIMEOUT * 2, "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_server_that_stops_waits_for_no_handshake() {
+    let secured = Secured::start().await;
+    let idle = secured.open().await;
+    let silent = tokio::net::TcpStream::connect(secured.server.address).await.unwrap();
+    let stop = tokio::time::timeout(Duration::from_secs(60), secured.server.stop());
+    stop.await.unwrap();
+    drop((idle, silent));
 }

@@ -75,12 +75,15 @@ fn bad_usage_and_configuration_exit_with_2() {
     refused(&["demo", "--nodes", "2"], 2, "--nodes");
     refused(&["status"], 2, "--admin");
     refused(&["status", "--data-dir", "/nonexistent"], 2, "admin.url");
-    refused(&["status", "--admin", "https://a"], 2, "--admin");
+    refused(&["status", "--admin", "https://a"], 2, "--admin-ca");
+    let tls = ["status", "--admin", "https://a", "--admin-ca", "/nonexistent"];
+    refused(&tls, 2, "--admin-ca: /nonexistent");
     refused(&["migrate", "--to", "x", "y"], 2, "--to");
     refused(&["audit", "--admin", "http://127.0.0.1:1", "--expect", "/nonexistent"], 2, "--expect");
     refused(&["node", "--listen", "0.0.0.0:0"], 2, "--listen");
     refused(&["node", "--admin", "0.0.0.0:0"], 2, "--admin");
     refused(&["node", "--tls-ca", "ca.pem"], 2, "--tls-ca");
+    refused(&["node", "--admin-tls-key", "a.key"], 2, "--admin-tls-key");
     refused(&["node", "--log", "a=b=c"], 2, "--log");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "name = \"a\"\nbubbles = \"many\"\n").unwrap();

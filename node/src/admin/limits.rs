@@ -35,6 +35,10 @@ pub const MAX_EVENT_STREAMS: usize = 64;
 /// How long a client may take to send a request's head, or idle between two requests.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a client may take for the handshake of TLS. The time that it takes counts towards that
+/// for heads.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// How long a client may take to send a request's body.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -58,5 +62,6 @@ const _: () = {
     assert!(MAX_STATE_BYTES < MAX_BODY_BYTES);
     assert!(MAX_BODY_BYTES <= MAX_BODY_BYTES_AT_ONCE);
     assert!(MAX_WAIT_MS / 1_000 + BODY_TIMEOUT.as_secs() < REQUEST_TIMEOUT.as_secs());
+    assert!(HANDSHAKE_TIMEOUT.as_secs() < HEADER_TIMEOUT.as_secs());
     assert!(MAX_EVENT_STREAMS < MAX_CONNECTIONS);
 };

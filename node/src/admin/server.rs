@@ -1,23 +1,22 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::limits::{HEADER_TIMEOUT, MAX_CONNECTIONS, SHUTDOWN_TIMEOUT, WRITE_TIMEOUT};
 use super::routes::{App, router};
-use super::{Backend, Token};
+use super::stall::Stall;
+use super::{AdminTls, Backend, Token, blunt};
 
 /// How long the server pauses when the system has no room for another connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
-/// What a client over the limit is told.
-const FULL: &str = r#"{"type":"overloaded","code":"overloaded","title":"Too much is under way","status":503,"detail":"too many connections are open"}"#;
 
 /// The address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +32,7 @@ pub struct BindError {
 pub struct AdminListener {
     listener: TcpListener,
     address: SocketAddr,
+    tls: Option<Arc<AdminTls>>,
 }
 
 /// A running server. Dropping it stops it at once; [`AdminServer::shutdown`] lets answers end.
@@ -51,7 +51,14 @@ impl AdminListener {
         let fault = |source| BindError { address, source };
         let listener = TcpListener::bind(address).await.map_err(fault)?;
         let address = listener.local_addr().map_err(fault)?;
-        Ok(Self { listener, address })
+        Ok(Self { listener, address, tls: None })
+    }
+
+    /// Speaks TLS and nothing else on the port.
+    #[must_use]
+    pub fn secured(mut self, tls: AdminTls) -> Self {
+        self.tls = Some(Arc::new(tls));
+        self
     }
 
     /// The bound address.
@@ -66,7 +73,7 @@ impl AdminListener {
         let (stop, stopping) = watch::channel(false);
         let app = App::new(backend, stopping.clone());
         let router = router(Arc::clone(&app), token);
-        let task = tokio::spawn(accept(self.listener, router, app, stopping));
+        let task = tokio::spawn(accept(self, router, app, stopping));
         AdminServer { stop, task }
     }
 }
@@ -87,7 +94,7 @@ impl Drop for AdminServer {
 }
 
 async fn accept(
-    listener: TcpListener,
+    AdminListener { listener, tls, .. }: AdminListener,
     router: Router,
     app: Arc<App>,
     mut stopping: watch::Receiver<bool>,
@@ -105,11 +112,11 @@ async fn accept(
         };
         match (accepted, Arc::clone(&room).try_acquire_owned()) {
             (Ok((stream, _)), Ok(permit)) => {
-                open.spawn(connection(stream, router.clone(), permit, stopping.clone()));
+                let tls = tls.clone();
+                open.spawn(connection(stream, tls, router.clone(), permit, stopping.clone()));
                 app.metrics.connections(open.len());
             }
-            // Best effort: whether the client gets to read it does not matter.
-            (Ok((stream, _)), Err(_)) => drop(stream.try_write(full().as_bytes())),
+            (Ok((stream, _)), Err(_)) => blunt::turn_away(&stream, tls.is_some()),
             (Err(error), _) => {
                 tracing::warn!(%error, "cannot accept an admin connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -123,17 +130,44 @@ async fn accept(
 
 async fn connection(
     stream: TcpStream,
+    tls: Option<Arc<AdminTls>>,
     router: Router,
     _room: OwnedSemaphorePermit,
     mut stopping: watch::Receiver<bool>,
 ) {
     // Small answers must not wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
-    let stream = TokioIo::new(super::stall::Stall::new(stream, WRITE_TIMEOUT));
+    let Some(tls) = tls else {
+        let stream = Stall::new(stream, WRITE_TIMEOUT);
+        return serve(stream, HEADER_TIMEOUT, router, stopping).await;
+    };
+    let started = Instant::now();
+    let secured = tokio::select! {
+        secured = tls.secure(stream) => secured,
+        // Nothing has been asked yet.
+        _ = stopping.changed() => return,
+    };
+    match secured {
+        Ok(stream) => {
+            // A silent client gets no more time than one without TLS.
+            let left = HEADER_TIMEOUT.saturating_sub(started.elapsed());
+            serve(stream, left, router, stopping).await;
+        }
+        Err(error) => tracing::debug!(%error, "an admin connection was not secured"),
+    }
+}
+
+/// Answers the requests of one connection until it ends.
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    header_timeout: Duration,
+    router: Router,
+    mut stopping: watch::Receiver<bool>,
+) {
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(stream, TowerToHyperService::new(router));
+        .header_read_timeout(header_timeout)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
@@ -145,13 +179,4 @@ async fn connection(
     if let Err(error) = result {
         tracing::debug!(%error, "an admin connection ended badly");
     }
-}
-
-/// The whole answer to a client over the limit: its request is not even read.
-fn full() -> String {
-    let length = FULL.len();
-    format!(
-        "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n\
-         content-type: application/problem+json\r\ncontent-length: {length}\r\n\r\n{FULL}"
-    )
 }

@@ -161,9 +161,8 @@ pub(crate) struct AuditArgs {
     /// The data directory of a process to ask for the view
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// A file with the admin token of the processes
-    #[arg(long, value_name = "FILE")]
-    pub(crate) admin_token_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     #[command(flatten)]
     pub(crate) logs: LogArgs,
 }
@@ -304,9 +303,20 @@ pub(crate) struct TargetArgs {
     /// The data directory of a process on this machine
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
-    /// A file with the process's admin token
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
+}
+
+/// What a process is shown, and how it is known.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct AccessArgs {
+    /// A file with the admin token of the processes
     #[arg(long, value_name = "FILE")]
     pub(crate) admin_token_file: Option<PathBuf>,
+    /// Authorities that sign the admin certificates of processes, as PEM; needed for https:// URLs
+    /// [env: LAMPYRID_ADMIN_CA]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) admin_ca: Option<PathBuf>,
 }
 
 /// What is logged, and how.

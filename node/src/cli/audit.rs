@@ -36,17 +36,17 @@ pub(crate) async fn run(args: AuditArgs) -> Result<(), Failure> {
 }
 
 async fn clients(args: &AuditArgs) -> Result<Vec<Client>, Failure> {
-    let token = args.admin_token_file.as_deref().map(target::token).transpose()?;
+    let access = args.access.read()?;
     let usage = |source: &str, detail: String| Failure::usage(format!("{source}: {detail}"));
     if !args.admin.is_empty() {
         let given = args.admin.iter();
         let clients: Result<Vec<_>, _> = given
-            .map(|url| Client::new(url, token.clone()).map_err(|e| usage("--admin", e)))
+            .map(|url| Client::new(url, access.clone()).map_err(|e| usage("--admin", e)))
             .collect();
         return distinct(clients?).await;
     }
     let (url, source) = target::find_url(None, args.data_dir.as_deref())?;
-    let first = Client::new(&url, token).map_err(|detail| usage(&source, detail))?;
+    let first = Client::new(&url, access).map_err(|detail| usage(&source, detail))?;
     let view: View = first.get("/v1/view").await?;
     let mut clients = Vec::new();
     for member in &view.members {

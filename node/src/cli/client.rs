@@ -5,19 +5,18 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::http::request::Builder;
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::client::legacy::Client as Http;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use lampyrid_wire::ProcessId;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::access::Access;
+use super::connector::Connector;
 use super::failure::Failure;
-
-/// How long a process may take to accept a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+use super::url;
 
 /// How long a process may take to answer, besides what it was asked to wait.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -25,12 +24,19 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest answer that is read: a page of 10,000 entities takes about 2 MB.
 const MAX_ANSWER_BYTES: usize = 32 * 1024 * 1024;
 
+/// What is said by a process that speaks TLS to those who do not.
+const TLS_REQUIRED: &str = "tls_required";
+
 /// A client of one process's admin HTTP.
 #[derive(Debug, Clone)]
 pub(crate) struct Client {
-    http: Http<HttpConnector, Full<Bytes>>,
+    http: Http<Connector, Full<Bytes>>,
     base: String,
     token: Option<HeaderValue>,
+    /// Whether authorities are trusted, without whom there is no TLS.
+    trusts: bool,
+    /// Whether the first process was asked over TLS: what it says must not lead to less.
+    is_secured: bool,
 }
 
 /// Why a request brought nothing.
@@ -39,6 +45,9 @@ pub(crate) enum ClientError {
     /// There was no answer, or none that could be read.
     #[error("cannot reach {url}: {detail}")]
     Unreachable { url: String, detail: String },
+    /// It was not asked: the URL does not do, or something is missing for it.
+    #[error("{0}")]
+    Usage(String),
     /// The process refused, and said why.
     #[error("{url}: {code}: {detail}")]
     Refused {
@@ -62,6 +71,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         match error {
             ClientError::Unreachable { url, detail } => Self::Unreachable { url, detail },
+            ClientError::Usage(detail) => Self::usage(detail),
             ClientError::Refused { .. } => Self::failed(error.to_string()),
         }
     }
@@ -83,13 +93,11 @@ struct MovedTo {
 }
 
 impl Client {
-    /// A client of the process at `url`, which shows `token` if there is one.
-    pub(crate) fn new(url: &str, token: Option<String>) -> Result<Self, String> {
+    /// A client of the process at `url`.
+    pub(crate) fn new(url: &str, access: Access) -> Result<Self, String> {
         let base = url.trim().trim_end_matches('/').to_owned();
-        let parsed: Uri = base.parse().map_err(|error| format!("`{url}`: {error}"))?;
-        if parsed.scheme_str() != Some("http") || parsed.authority().is_none() {
-            return Err(format!("`{url}` is not a URL such as http://127.0.0.1:41002"));
-        }
+        let Access { token, trust } = access;
+        let is_secured = url::check(&base, trust.is_some())?;
         let token = match token.map(|text| HeaderValue::try_from(format!("Bearer {text}"))) {
             None => None,
             Some(Ok(mut value)) => {
@@ -98,12 +106,11 @@ impl Client {
             }
             Some(Err(_)) => return Err("the token cannot be sent in a header".to_owned()),
         };
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        connector.set_nodelay(true);
-        let http =
-            Http::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
-        Ok(Self { http, base, token })
+        let trusts = trust.is_some();
+        let http = Http::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .build(Connector::new(trust));
+        Ok(Self { http, base, token, trusts, is_secured })
     }
 
     /// Where the process is.
@@ -156,6 +163,7 @@ impl Client {
         header: Option<(&'static str, String)>,
         limit: Duration,
     ) -> Result<Incoming, ClientError> {
+        self.may_ask()?;
         let url = format!("{}{path}", self.base);
         let opening = async {
             let mut request = self.request(Method::GET, &url);
@@ -169,6 +177,20 @@ impl Client {
             }
         };
         within(&url, limit, opening).await
+    }
+
+    /// Whether the process may be asked with what there is, which the URL of another process, told
+    /// by one, has not shown yet.
+    fn may_ask(&self) -> Result<(), ClientError> {
+        let is_secured = url::check(&self.base, self.trusts).map_err(ClientError::Usage)?;
+        if self.is_secured && !is_secured && self.token.is_some() {
+            let url = &self.base;
+            return Err(ClientError::Usage(format!(
+                "`{url}` is listed by a process that was asked over https://; the admin token is \
+                 not sent to it in the clear (give it --admin-tls-cert)"
+            )));
+        }
+        Ok(())
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -193,6 +215,7 @@ impl Client {
         body: Option<&Value>,
         limit: Duration,
     ) -> Result<Bytes, ClientError> {
+        self.may_ask()?;
         let url = format!("{}{path}", self.base);
         let mut request = self.request(method, &url);
         let mut bytes = Bytes::new();
@@ -250,6 +273,8 @@ async fn within<T>(
 
 fn refusal(url: &str, status: StatusCode, body: &[u8]) -> ClientError {
     match serde_json::from_slice(body) {
+        // It was reached no more than a port that speaks something else.
+        Ok(Problem { code, detail, .. }) if code == TLS_REQUIRED => unreachable(url, detail),
         Ok(Problem { code, detail, moved_to }) => {
             let (url, moved_to) = (url.to_owned(), moved_to.map(|to| to.process));
             ClientError::Refused { url, status, code, detail, moved_to }
@@ -261,11 +286,14 @@ fn refusal(url: &str, status: StatusCode, body: &[u8]) -> ClientError {
 }
 
 /// An error with its causes: the outermost alone says only that something failed.
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         text = format!("{text}: {cause}");
+        if cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse) {
+            text += "; what answers there speaks no HTTP in the clear: is its URL https://?";
+        }
         source = cause.source();
     }
     text
@@ -273,14 +301,35 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::io::{Read, Write};
+    use std::sync::Arc;
 
-    #[test]
-    fn only_plain_http_urls_are_taken() {
-        assert!(Client::new("http://127.0.0.1:1/", None).is_ok());
-        for url in ["", "127.0.0.1:1", "https://a:1", "http://", "ftp://a"] {
-            assert!(Client::new(url, None).is_err(), "{url}");
-        }
+    use super::*;
+    use crate::cli::access::trust;
+    use crate::tls::authority::Authority;
+
+    fn client(url: &str) -> Result<Client, String> {
+        Client::new(url, Access::default())
+    }
+
+    fn trusting(token: Option<&str>) -> Access {
+        let trust = trust(&Authority::new().files("a").ca).unwrap();
+        Access { token: token.map(str::to_owned), trust: Some(Arc::new(trust)) }
+    }
+
+    /// Listens, answers the first caller with these bytes, and gives what it was sent.
+    fn answering(bytes: &'static [u8]) -> (String, std::thread::JoinHandle<Vec<u8>>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = listener.local_addr().unwrap().to_string();
+        let heard = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut heard = vec![0; 4096];
+            let length = stream.read(&mut heard).unwrap();
+            heard.truncate(length);
+            stream.write_all(bytes).unwrap();
+            heard
+        });
+        (place, heard)
     }
 
     #[tokio::test]
@@ -288,8 +337,39 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
-        let client = Client::new(&url, None).unwrap();
-        let error = client.get::<Value>("/v1/view").await.unwrap_err();
+        let error = client(&url).unwrap().get::<Value>("/v1/view").await.unwrap_err();
         assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_process_asked_over_tls_leads_to_no_less() {
+        let first = Client::new("https://127.0.0.1:1", trusting(Some("secret"))).unwrap();
+        let error = first.at("http://127.0.0.1:1").get::<Value>("/v1/view").await.unwrap_err();
+        assert!(matches!(error, ClientError::Usage(_)), "{error}");
+        assert!(error.to_string().contains("not sent to it in the clear"), "{error}");
+        let plain = client("http://127.0.0.1:1").unwrap();
+        let error = plain.at("https://127.0.0.1:1").get::<Value>("/v1/view").await.unwrap_err();
+        assert!(error.to_string().contains("--admin-ca"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_token_stays_here_if_the_other_side_speaks_no_tls_and_the_error_says_so() {
+        let (place, heard) = answering(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        let url = format!("https://{place}");
+        let client = Client::new(&url, trusting(Some("secret"))).unwrap();
+        let error = client.get::<Value>("/v1/view").await.unwrap_err().to_string();
+        assert!(error.contains("it does not speak TLS"), "{error}");
+        let heard = heard.join().unwrap();
+        assert_eq!(heard[0], 0x16);
+        assert!(!heard.windows(6).any(|bytes| bytes == b"secret"));
+    }
+
+    #[tokio::test]
+    async fn plain_http_to_a_stranger_with_tls_is_an_error_that_says_so() {
+        let (place, heard) = answering(&[0x15, 3, 3, 0, 2, 2, 70]);
+        let client = client(&format!("http://{place}")).unwrap();
+        let error = client.get::<Value>("/v1/view").await.unwrap_err().to_string();
+        assert!(error.contains("is its URL https://?"), "{error}");
+        heard.join().unwrap();
     }
 }

@@ -68,6 +68,8 @@ async fn round(client: &Client, args: &LocateArgs) -> Result<Option<(ProcessId, 
                     places.push_front(next);
                 }
             }
+            // Without what is missing here, the answer would be worth nothing.
+            Err(error @ ClientError::Usage(_)) => return Err(error.into()),
             // One that is down or does not know: the others may.
             Err(_) => {}
         }

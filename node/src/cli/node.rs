@@ -2,7 +2,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admin::AdminListener;
+use crate::admin::{AdminListener, AdminTls};
 use crate::config::NodeConfig;
 use crate::{Node, StartError, workload};
 use lampyrid_wire::{Incarnation, Member, ProcessId};
@@ -23,12 +23,18 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
     let signals = Signals::catch()?;
-    let NodeOptions { mut node, cookie, admin, admin_token, drift_rate, log } =
+    let NodeOptions { mut node, cookie, admin, admin_token, admin_tls, drift_rate, log } =
         args.resolve(|name| std::env::var(name).ok())?;
     logs::start(&log.filter, log.format, &log.source)?;
     explain(&node, cookie);
     let listener = AdminListener::bind(admin).await.map_err(|e| Failure::failed(e.to_string()))?;
-    node.admin_url = Some(admin_url(listener.address(), &node));
+    let (scheme, host) = (scheme(admin_tls.as_ref()), admin_host(listener.address(), &node));
+    explain_admin(listener.address(), admin_tls.as_ref(), &host);
+    node.admin_url = Some(format!("{scheme}://{}", authority(&host, listener.address().port())));
+    let listener = match admin_tls {
+        Some(tls) => listener.secured(tls),
+        None => listener,
+    };
     let data_dir = node.data_dir.clone();
     let node = Arc::new(Node::start(node).await.map_err(|error| match error {
         StartError::NoSeed(_) => Failure::usage(error.to_string()),
@@ -173,26 +179,40 @@ fn explain(node: &NodeConfig, cookie: CookieOrigin) {
     }
 }
 
-/// Where others find the admin HTTP. An address of all interfaces is none that one can connect to:
-/// the advertised host stands in for it.
-fn admin_url(bound: SocketAddr, node: &NodeConfig) -> String {
-    if !bound.ip().is_unspecified() {
-        return format!("http://{bound}");
-    }
-    match &node.advertise {
-        Some(place) if place.host.contains(':') => {
-            format!("http://[{}]:{}", place.host, bound.port())
+/// The same for the admin HTTP.
+fn explain_admin(bound: SocketAddr, tls: Option<&AdminTls>, host: &str) {
+    match tls {
+        Some(tls) if !tls.names(host) => tracing::warn!(
+            host,
+            "the certificate of --admin-tls-cert does not name the host of the URL that others are \
+             told: clients will not accept it there"
+        ),
+        None if !bound.ip().is_loopback() => {
+            tracing::warn!(admin = %bound, "serving the admin HTTP beyond loopback without TLS");
         }
-        Some(place) => format!("http://{}:{}", place.host, bound.port()),
-        None => {
-            let ip = if node.listen.ip().is_unspecified() {
-                IpAddr::V4(Ipv4Addr::LOCALHOST)
-            } else {
-                node.listen.ip()
-            };
-            format!("http://{}", SocketAddr::new(ip, bound.port()))
-        }
+        _ => {}
     }
+}
+
+fn scheme(tls: Option<&AdminTls>) -> &'static str {
+    if tls.is_some() { "https" } else { "http" }
+}
+
+/// The host by which others find the admin HTTP. An address of all interfaces is none that one can
+/// connect to: the advertised host stands in for it.
+fn admin_host(bound: SocketAddr, node: &NodeConfig) -> String {
+    let ip = match &node.advertise {
+        _ if !bound.ip().is_unspecified() => bound.ip(),
+        Some(place) => return place.host.clone(),
+        None if node.listen.ip().is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        None => node.listen.ip(),
+    };
+    ip.to_string()
+}
+
+/// Host and port as URLs have them.
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]
@@ -204,10 +224,14 @@ mod tests {
     #[test]
     fn the_listed_url_is_one_that_can_be_connected_to() {
         let mut node = NodeConfig::new("a", Cookie::random());
-        let all = "0.0.0.0:80".parse().unwrap();
-        assert_eq!(admin_url("127.0.0.1:8".parse().unwrap(), &node), "http://127.0.0.1:8");
-        assert_eq!(admin_url(all, &node), "http://127.0.0.1:80");
+        let host = |bound: &str, node: &NodeConfig| {
+            let bound: SocketAddr = bound.parse().unwrap();
+            authority(&admin_host(bound, node), bound.port())
+        };
+        assert_eq!(host("127.0.0.1:8", &node), "127.0.0.1:8");
+        assert_eq!(host("[::1]:8", &node), "[::1]:8");
+        assert_eq!(host("0.0.0.0:80", &node), "127.0.0.1:80");
         node.advertise = Some("host.example:7000".parse().unwrap());
-        assert_eq!(admin_url(all, &node), "http://host.example:80");
+        assert_eq!(host("0.0.0.0:80", &node), "host.example:80");
     }
 }

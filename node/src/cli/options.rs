@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::admin::Token;
+use crate::admin::{AdminTls, Token};
 use crate::config::{
     Bubbles, COOKIE_FILE, Cookie, CookieError, HostPort, MAX_NAME_BYTES, NodeConfig, TlsFiles,
     load_or_generate,
@@ -24,6 +24,8 @@ const SETTINGS: &[(&str, Kind)] = &[
     ("advertise", Kind::One),
     ("admin", Kind::One),
     ("admin-token-file", Kind::One),
+    ("admin-tls-cert", Kind::One),
+    ("admin-tls-key", Kind::One),
     ("join", Kind::Many),
     ("join-timeout", Kind::One),
     ("data-dir", Kind::One),
@@ -79,6 +81,13 @@ pub(crate) struct NodeArgs {
     /// Demand the token in this file (`Authorization: Bearer`) on all but /healthz and /readyz
     #[arg(long, value_name = "FILE")]
     admin_token_file: Option<String>,
+    /// Serve the admin HTTP over TLS, with this certificate, as PEM; it has to name the host by
+    /// which clients reach --admin
+    #[arg(long, value_name = "FILE")]
+    admin_tls_cert: Option<String>,
+    /// Private key of --admin-tls-cert, as PEM, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    admin_tls_key: Option<String>,
     /// A process to join through; repeatable. Without it an empty data directory starts a new
     /// cluster
     #[arg(long, value_name = "HOST:PORT")]
@@ -140,6 +149,8 @@ pub(crate) struct NodeOptions {
     pub(crate) admin: SocketAddr,
     /// What its clients must show.
     pub(crate) admin_token: Option<Token>,
+    /// What secures it.
+    pub(crate) admin_tls: Option<AdminTls>,
     /// Moves a second of the built-in workload; none without it.
     pub(crate) drift_rate: Option<u32>,
     /// See [`super::logs::start`].
@@ -230,6 +241,7 @@ impl NodeArgs {
         let log = log(&settings, &variable)?;
         let admin_token = admin_token(&settings)?;
         let admin = admin(&settings, admin_token.is_some() || allow_insecure_bind)?;
+        let admin_tls = admin_tls(&settings)?;
         let drift_rate = drift(&settings)?;
         // A stand-in until everything else is known to be right: generating one writes a file.
         let mut node = NodeConfig::new(default_name(), Cookie::random());
@@ -241,7 +253,8 @@ impl NodeArgs {
             files.check(&node.name).map_err(|error| settings.fault(error.setting(), error))?;
         }
         let cookie = CookieOrigin::Fleeting;
-        Ok((settings, NodeOptions { node, cookie, admin, admin_token, drift_rate, log }))
+        let options = NodeOptions { node, cookie, admin, admin_token, admin_tls, drift_rate, log };
+        Ok((settings, options))
     }
 
     fn flags(&self) -> Vec<Flag> {
@@ -253,6 +266,8 @@ impl NodeArgs {
             ("advertise", one(&self.advertise)),
             ("admin", one(&self.admin)),
             ("admin-token-file", one(&self.admin_token_file)),
+            ("admin-tls-cert", one(&self.admin_tls_cert)),
+            ("admin-tls-key", one(&self.admin_tls_key)),
             ("join", self.join.clone()),
             ("join-timeout", one(&self.join_timeout)),
             ("data-dir", one(&self.data_dir)),
@@ -360,6 +375,21 @@ fn admin_token(settings: &Settings) -> Result<Option<Token>, Failure> {
     match read_token(&path) {
         Ok(text) => Ok(Some(Token::new(text.as_bytes()))),
         Err(detail) => Err(settings.fault(key, detail)),
+    }
+}
+
+/// Both files, or none.
+fn admin_tls(settings: &Settings) -> Result<Option<AdminTls>, Failure> {
+    let (cert, key) = ("admin-tls-cert", "admin-tls-key");
+    let fault = |key| settings.fault(key, "it needs both --admin-tls-cert and --admin-tls-key");
+    match (settings.one::<PathBuf>(cert)?, settings.one::<PathBuf>(key)?) {
+        (Some(cert), Some(key)) => {
+            let read = AdminTls::new(cert, key);
+            read.map(Some).map_err(|error| settings.fault(error.setting(), error))
+        }
+        (Some(_), None) => Err(fault(cert)),
+        (None, Some(_)) => Err(fault(key)),
+        (None, None) => Ok(None),
     }
 }
 
@@ -564,6 +594,7 @@ mod tests {
         assert_eq!(options.node.bubbles, Bubbles::Count(1));
         assert_eq!(options.log.filter, DEFAULT_FILTER);
         assert!(options.drift_rate.is_none() && options.admin_token.is_none());
+        assert!(options.admin_tls.is_none());
     }
 
     #[test]
@@ -592,6 +623,35 @@ mod tests {
         refused(&[], &[("LAMPYRID_TLS_KEY", "x")], "LAMPYRID_TLS_KEY: mutual TLS needs all of");
         let all = ["--name", "a", "--tls-cert", "x", "--tls-key", path, "--tls-ca", "x"];
         refused(&all, &[], "--tls-cert: x: ");
+    }
+
+    #[test]
+    fn the_admin_http_takes_both_tls_files_or_none_and_still_wants_a_token_beyond_loopback() {
+        let authority = crate::tls::authority::Authority::new();
+        let files = authority.files("a.example");
+        let (cert, key) = (files.cert.to_str().unwrap(), files.key.to_str().unwrap());
+        let both = ["--admin-tls-cert", cert, "--admin-tls-key", key];
+        assert!(resolve(&both, &[]).unwrap().admin_tls.is_some());
+        let config = file(&format!("admin-tls-cert = '{cert}'\n"));
+        let variables =
+            [("LAMPYRID_CONFIG", config.path().to_str().unwrap()), ("LAMPYRID_ADMIN_TLS_KEY", key)];
+        assert!(resolve(&[], &variables).unwrap().admin_tls.is_some());
+        let needs = "it needs both --admin-tls-cert and --admin-tls-key";
+        refused(&both[..2], &[], &format!("--admin-tls-cert: {needs}"));
+        refused(&both[2..], &[], &format!("--admin-tls-key: {needs}"));
+        let variable = [("LAMPYRID_ADMIN_TLS_KEY", key)];
+        refused(&[], &variable, &format!("LAMPYRID_ADMIN_TLS_KEY: {needs}"));
+        let absent = ["--admin-tls-cert", "/nonexistent", "--admin-tls-key", key];
+        refused(&absent, &[], "--admin-tls-cert: /nonexistent: ");
+        let swapped = ["--admin-tls-cert", key, "--admin-tls-key", key];
+        refused(&swapped, &[], &format!("--admin-tls-cert: {key}: there is no certificate"));
+
+        let open = [&both[..], &["--admin", "0.0.0.0:0"]].concat();
+        refused(&open, &[], "--admin: 0.0.0.0:0 is not a loopback");
+        resolve(&[&open[..], &["--allow-insecure-bind"]].concat(), &[]).unwrap();
+        let token = file("t0ken\n");
+        let path = token.path().to_str().unwrap();
+        resolve(&[&open[..], &["--admin-token-file", path]].concat(), &[]).unwrap();
     }
 
     #[test]
@@ -702,7 +762,7 @@ mod tests {
             .lines()
             .map(|line| line.strip_prefix("# ").unwrap_or(line))
             .filter(|line| line.contains(" = ") && !line.contains("-file = "))
-            .filter(|line| !line.starts_with("tls-") && !line.starts_with("bubble = "))
+            .filter(|line| !line.contains("tls-") && !line.starts_with("bubble = "))
             .map(|line| format!("{line}\n"))
             .collect();
         let config = file(&all);

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use super::args::TargetArgs;
 use super::client::Client;
 use super::failure::Failure;
-use super::options::read_token;
 
 /// The file in a data directory that says where the process that uses it serves its admin HTTP.
 const ADMIN_URL_FILE: &str = "admin.url";
@@ -15,15 +14,10 @@ const MAX_URL_BYTES: usize = 2_048;
 impl TargetArgs {
     /// The process to ask.
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        let token = self.admin_token_file.as_deref().map(token).transpose()?;
+        let access = self.access.read()?;
         let (url, source) = find_url(self.admin.as_deref(), self.data_dir.as_deref())?;
-        Client::new(&url, token).map_err(|detail| Failure::usage(format!("{source}: {detail}")))
+        Client::new(&url, access).map_err(|detail| Failure::usage(format!("{source}: {detail}")))
     }
-}
-
-/// The token in a file named by `--admin-token-file`.
-pub(crate) fn token(path: &Path) -> Result<String, Failure> {
-    read_token(path).map_err(|detail| Failure::usage(format!("--admin-token-file: {detail}")))
 }
 
 /// The URL, and who gave it.

@@ -8,7 +8,6 @@ use super::config::Cookie;
 use super::handshake::HandshakeError;
 use super::hello::{INTRO_BYTES, Intro, MAC_BYTES, Message, SealError, Side, Transcript};
 use super::limits::{MAX_HELLO_BYTES, READ_BUFFER_BYTES};
-use super::one_sided::TLS_ALERT;
 use super::transport::WireStream;
 
 /// A frame of length zero instead of an answer: the cookie is another. It tells a stranger no more
@@ -64,7 +63,7 @@ impl Halves {
             Err(error) if may_be_silent && error.kind() == io::ErrorKind::ConnectionReset => {
                 return Err(HandshakeError::Silent);
             }
-            Ok(length) if bytes[..length].starts_with(&TLS_ALERT) => {
+            Ok(length) if bytes[..length].starts_with(&crate::tls::record::ALERT) => {
                 return Err(HandshakeError::OneSided("it demands TLS and this process has none"));
             }
             Ok(length) => self.reader.read_exact(&mut bytes[length..]).await?,

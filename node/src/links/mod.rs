@@ -69,11 +69,12 @@ mod wishes;
 #[cfg(test)]
 mod tests;
 
+pub use crate::tls::TlsError;
 pub use config::{Bounds, Cookie, LinksConfig, LinksHooks};
 pub use counters::{ChannelCounters, LinkCounters};
 pub(crate) use dial::probe;
 pub use error::LinksError;
 pub use handle::LinksHandle;
 pub use lives::{Lives, MAX_LIVES};
-pub use tls::{Identity, Tls, TlsError, TlsFiles};
+pub use tls::{Identity, Tls, TlsFiles};
 pub use transport::{Plain, Securing, Transport, WireStream};

@@ -2,15 +2,11 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::handshake::HandshakeError;
-use super::transport::linger;
+use crate::tls::linger;
+use crate::tls::record::{HELLO, PROTOCOL_VERSION, alert};
 
-/// How an alert of TLS begins.
-pub(crate) const TLS_ALERT: [u8; 2] = [0x15, 0x03];
-/// The first byte of a dialler with TLS, and of one without.
-const TLS_HELLO: u8 = 0x16;
+/// The first byte of a dialler without TLS.
 const PLAIN_HELLO: u8 = b'L';
-/// An alert that both understand: fatal, protocol_version (RFC 8446, 6).
-const REFUSAL: [u8; 7] = [TLS_ALERT[0], TLS_ALERT[1], 3, 0, 2, 2, 70];
 
 /// Looks at the first byte of an accepted connection, and tells a dialler in its own terms that only
 /// one of the two sides speaks TLS. Nothing else is decided here.
@@ -24,7 +20,7 @@ pub(crate) async fn check(stream: TcpStream, secure: bool) -> Result<TcpStream, 
         other => other?,
     };
     let why = match (first[0], secure) {
-        (TLS_HELLO, false) => "it speaks TLS and this process does not",
+        (HELLO, false) => "it speaks TLS and this process does not",
         (PLAIN_HELLO, true) => "it speaks no TLS and this process demands it",
         _ => return Ok(stream),
     };
@@ -34,7 +30,7 @@ pub(crate) async fn check(stream: TcpStream, secure: bool) -> Result<TcpStream, 
 
 async fn refuse(mut stream: TcpStream) {
     // A dialler that has gone needs no answer.
-    if stream.write_all(&REFUSAL).await.is_ok() {
+    if stream.write_all(&alert(PROTOCOL_VERSION)).await.is_ok() {
         linger(stream).await;
     }
 }

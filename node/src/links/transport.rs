@@ -2,18 +2,10 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 
-use std::time::Duration;
-
 use ractor_cluster::{BoxRead, BoxWrite};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::tls::Identity;
-
-/// How long a connection that was given up stays open, so that the peer can read why.
-const LINGER: Duration = Duration::from_millis(200);
-/// How much of what it still sends is thrown away meanwhile, in bytes.
-const LINGER_BYTES: u64 = 16 * 1024;
 
 /// The two halves of a connection, as the handshake and the session use them.
 #[allow(missing_debug_implementations)]
@@ -68,15 +60,4 @@ impl Transport for Plain {
     fn is_secure(&self) -> bool {
         false
     }
-}
-
-/// Closes a connection so that what was said last arrives: closing it while there is something to
-/// read would reset it.
-pub(crate) async fn linger(mut stream: TcpStream) {
-    let whole = async {
-        stream.shutdown().await?;
-        tokio::io::copy(&mut stream.take(LINGER_BYTES), &mut tokio::io::sink()).await
-    };
-    // Whatever comes of it, it is closed now.
-    let _ = tokio::time::timeout(LINGER, whole).await;
 }

@@ -1,18 +1,20 @@
 //! A backend of a few maps behind a real server, and a client that sees every byte.
 
 mod fake;
+mod secured;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lampyrid::admin::{AdminListener, AdminServer, Token};
+use lampyrid::admin::{AdminListener, AdminServer, AdminTls, Token};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use fake::Fake;
+pub(crate) use secured::Secured;
 
 /// Far beyond what anything here takes: reached only by what hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,7 +27,15 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start(token: Option<&str>) -> Self {
+        Self::start_with(token, None).await
+    }
+
+    async fn start_with(token: Option<&str>, tls: Option<AdminTls>) -> Self {
         let listener = AdminListener::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = match tls {
+            Some(tls) => listener.secured(tls),
+            None => listener,
+        };
         let fake = Arc::new(Fake::new());
         let address = listener.address();
         let token = token.map(|text| Token::new(text.as_bytes()));

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child as Process, ChildStdin, ChildStdout, Command};
 
+use crate::cli::access::Access;
 use crate::cli::client::Client;
 use crate::cli::failure::Failure;
 
@@ -106,7 +107,7 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new(said: &Said) -> Result<Arc<Self>, Failure> {
-        let client = Client::new(&said.admin, None).map_err(Failure::failed)?;
+        let client = Client::new(&said.admin, Access::default()).map_err(Failure::failed)?;
         Ok(Arc::new(Self { process: said.id, client: RwLock::new((client, true)) }))
     }
 

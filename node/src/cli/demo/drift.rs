@@ -213,6 +213,7 @@ impl Mover {
 fn is_passing(error: &ClientError) -> bool {
     match error {
         ClientError::Unreachable { .. } => true,
+        ClientError::Usage(_) => false,
         ClientError::Refused { status, .. } => {
             status.is_server_error() || *status == StatusCode::TOO_MANY_REQUESTS
         }

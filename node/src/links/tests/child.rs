@@ -36,7 +36,7 @@ fn transport(clock: &Arc<SystemClock>) -> (String, Arc<dyn Transport>) {
     let [name, files @ ..] = &words[..] else { panic!("a name expected") };
     let [cert, key, ca] = files else { panic!("3 files expected") };
     let files = TlsFiles { cert: cert.into(), key: key.into(), ca: ca.into() };
-    let tls = Tls::unchecked(files, name, Arc::<SystemClock>::clone(clock));
+    let tls = Tls::unchecked(files, Arc::<SystemClock>::clone(clock));
     ((*name).to_owned(), Arc::new(tls))
 }
 

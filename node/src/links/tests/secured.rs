@@ -1,8 +1,8 @@
 use lampyrid_wire::{Channel, MAX_FRAME_BYTES};
 
-use super::super::tls::tests::Authority;
 use super::keep_each_other;
 use super::parent::{Setup, alone};
+use crate::tls::authority::Authority;
 
 #[test]
 fn two_secured_processes_exchange_frames_on_every_channel() {

@@ -1,9 +1,7 @@
 use std::io;
 
 use tokio_rustls::rustls::ConnectionCommon;
-use tokio_rustls::rustls::client::verify_server_name;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::server::ParsedCertificate;
 
 const LABEL: &[u8] = b"EXPORTER-lampyrid-hello";
 
@@ -38,9 +36,7 @@ impl Identity {
 }
 
 pub(super) fn names(certificate: &CertificateDer<'_>, name: &str) -> bool {
-    let Some(name) = dns_name(name) else { return false };
-    ParsedCertificate::try_from(certificate)
-        .is_ok_and(|certificate| verify_server_name(&certificate, &name).is_ok())
+    dns_name(name).is_some_and(|name| crate::tls::names(certificate, &name))
 }
 
 /// Names of certificates are DNS names; others cannot be in one.

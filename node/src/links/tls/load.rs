@@ -1,17 +1,16 @@
-use std::path::Path;
 use std::sync::Arc;
 
-use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::server::danger::ClientCertVerifier;
-use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::version::TLS13;
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig, client::Resumption};
+use tokio_rustls::rustls::{self, ClientConfig, ServerConfig, client::Resumption};
 
 use super::chain::Chain;
-use super::files::{TlsError, TlsFiles, check_secret, read};
+use super::files::TlsFiles;
 use super::identity::{dns_name, names};
+use crate::tls::{TlsError, content, never_resume, provider, roots};
 
 /// Neither side talks to other services that use the same authority.
 const PROTOCOL: &[u8] = b"lampyrid";
@@ -34,7 +33,7 @@ impl Loaded {
     /// Reads the files and looks at the own certificate as peers will look at it.
     pub(super) fn checked(files: &TlsFiles, name: &str) -> Result<Self, TlsError> {
         let name = dns_name(name).map(|_| name).ok_or_else(|| TlsError::Name(name.to_owned()))?;
-        check_secret("tls-key", &files.key)?;
+        files.pair().check_secret()?;
         let (loaded, own) = Self::unchecked(files)?;
         let fault = |detail| content("tls-cert", &files.cert, detail);
         let (first, rest) = own.chain.split_first().ok_or_else(|| fault(String::new()))?;
@@ -51,22 +50,15 @@ impl Loaded {
     }
 
     pub(super) fn unchecked(files: &TlsFiles) -> Result<(Self, Own), TlsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let chain = certificates("tls-cert", &files.cert)?;
-        let key = read("tls-key", &files.key)?;
-        let key = PrivateKeyDer::from_pem_slice(&key)
-            .map_err(|_| content("tls-key", &files.key, "there is no private key in it"))?;
-        let mut roots = RootCertStore::empty();
-        for authority in certificates("tls-ca", &files.ca)? {
-            roots.add(authority).map_err(|error| content("tls-ca", &files.ca, error))?;
-        }
-        let roots = Arc::new(roots);
+        let provider = provider();
+        let (chain, key) = files.pair().read()?;
+        let roots = Arc::new(roots("tls-ca", &files.ca)?);
         let as_dialler =
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), Arc::clone(&provider))
                 .build()
                 .map_err(|error| content("tls-ca", &files.ca, error))?;
         let as_dialled = Arc::new(Chain::new(roots, provider.signature_verification_algorithms));
-        let pair = |error: rustls::Error| content("tls-key", &files.key, unfit(&error));
+        let pair = |error: rustls::Error| files.pair().unfit(&error);
         let client = client(&provider, &as_dialled, &chain, key.clone_key()).map_err(pair)?;
         let server = server(&provider, &as_dialler, &chain, key).map_err(pair)?;
         let loaded = Self { client: Arc::new(client), server: Arc::new(server) };
@@ -101,34 +93,7 @@ fn server(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(Arc::clone(verifier))
         .with_single_cert(chain.to_vec(), key)?;
-    server.session_storage = Arc::new(NoServerSessionStorage {});
-    server.send_tls13_tickets = 0;
+    never_resume(&mut server);
     server.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(server)
-}
-
-fn unfit(error: &rustls::Error) -> String {
-    match error {
-        rustls::Error::InconsistentKeys(_) => {
-            "it is not the key of the certificate of --tls-cert".to_owned()
-        }
-        error => error.to_string(),
-    }
-}
-
-fn certificates(
-    setting: &'static str,
-    path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bytes = read(setting, path)?;
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    match all {
-        Ok(all) if !all.is_empty() => Ok(all),
-        Ok(_) => Err(content(setting, path, "there is no certificate in it (PEM is expected)")),
-        Err(error) => Err(content(setting, path, error)),
-    }
-}
-
-fn content(setting: &'static str, path: &Path, detail: impl ToString) -> TlsError {
-    TlsError::Content { setting, path: path.to_owned(), detail: detail.to_string() }
 }

@@ -10,10 +10,8 @@ mod load;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use lampyrid_wire::Clock;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,16 +19,12 @@ use tokio::net::TcpStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-pub use files::{TlsError, TlsFiles};
+pub use files::TlsFiles;
 pub use identity::Identity;
 
-use self::files::Stamps;
 use self::load::Loaded;
-use super::transport::{Securing, Transport, WireStream, linger};
-
-/// How often the files are looked at, at most; connections that are made between share what was
-/// read before.
-const LOOK_PAUSE: Duration = Duration::from_secs(1);
+use super::transport::{Securing, Transport, WireStream};
+use crate::tls::{Renewed, TlsError, linger};
 
 /// Stands for the name of whoever is dialled, which only its hello tells; never sent.
 const UNNAMED: &str = "lampyrid.invalid";
@@ -38,18 +32,8 @@ const UNNAMED: &str = "lampyrid.invalid";
 /// Secures connections by the files of [`TlsFiles`], and reads them again when they have changed:
 /// a renewed certificate or authority counts for the next connection, without a restart. Files that
 /// do not fit one another are not taken: what was read before stays in use.
-pub struct Tls {
-    files: TlsFiles,
-    name: String,
-    clock: Arc<dyn Clock>,
-    state: Mutex<State>,
-}
-
-struct State {
-    loaded: Loaded,
-    stamps: Stamps,
-    looked: Duration,
-}
+#[derive(Debug)]
+pub struct Tls(Renewed<Loaded>);
 
 impl Tls {
     /// Reads the files for a process of that name.
@@ -57,58 +41,22 @@ impl Tls {
     /// # Errors
     /// What is wrong with them.
     pub fn new(files: TlsFiles, name: String, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
-        let stamps = files.stamps();
-        let loaded = Loaded::checked(&files, &name)?;
-        let state = Mutex::new(State { loaded, stamps, looked: clock.now() });
-        Ok(Self { files, name, clock, state })
+        let all = files.all();
+        Renewed::new("cluster", all, clock, move || Loaded::checked(&files, &name)).map(Self)
     }
 
     /// Without a look at what it shows itself: for tests of what its peers say.
     #[cfg(test)]
-    pub(super) fn unchecked(files: TlsFiles, name: &str, clock: Arc<dyn Clock>) -> Self {
-        let (stamps, loaded) = (files.stamps(), Loaded::unchecked(&files).unwrap().0);
-        let state = Mutex::new(State { loaded, stamps, looked: clock.now() });
-        Self { files, name: name.to_owned(), clock, state }
-    }
-
-    fn current(&self) -> Loaded {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = self.clock.now();
-        if now >= state.looked + LOOK_PAUSE {
-            state.looked = now;
-            self.look(&mut state);
-        }
-        state.loaded.clone()
-    }
-
-    fn look(&self, state: &mut State) {
-        let stamps = self.files.stamps();
-        if stamps == state.stamps {
-            return;
-        }
-        // Also if they are refused: they are read, and complained of, once.
-        state.stamps = stamps;
-        match Loaded::checked(&self.files, &self.name) {
-            Ok(loaded) => {
-                state.loaded = loaded;
-                tracing::info!("certificates have changed and were read again");
-            }
-            Err(error) => {
-                tracing::warn!(%error, "changed certificates are not used; those read before are");
-            }
-        }
-    }
-}
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").field("files", &self.files).field("name", &self.name).finish()
+    pub(super) fn unchecked(files: TlsFiles, clock: Arc<dyn Clock>) -> Self {
+        let all = files.all();
+        let load = move || Ok(Loaded::unchecked(&files)?.0);
+        Self(Renewed::new("cluster", all, clock, load).unwrap())
     }
 }
 
 impl Transport for Tls {
     fn client(&self, stream: TcpStream) -> Securing {
-        let connector = TlsConnector::from(self.current().client);
+        let connector = TlsConnector::from(self.0.current().client);
         Box::pin(async move {
             let name = ServerName::try_from(UNNAMED).map_err(io::Error::other)?;
             let stream = connector.connect(name, stream).await?;
@@ -118,7 +66,7 @@ impl Transport for Tls {
     }
 
     fn server(&self, stream: TcpStream) -> Securing {
-        let acceptor = TlsAcceptor::from(self.current().server);
+        let acceptor = TlsAcceptor::from(self.0.current().server);
         Box::pin(async move {
             match acceptor.accept(stream).into_fallible().await {
                 Ok(stream) => {

@@ -1,79 +1,18 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lampyrid_wire::{ManualClock, SystemClock};
-use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    date_time_ymd,
-};
-use tempfile::TempDir;
+use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::super::handshake::HandshakeError;
 use super::*;
-
-/// Signs certificates for tests.
-pub(in super::super) struct Authority {
-    directory: TempDir,
-    issuer: Issuer<'static, KeyPair>,
-    files: AtomicUsize,
-}
-
-impl Authority {
-    pub(in super::super) fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let directory = tempfile::tempdir().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        fs::write(directory.path().join("ca"), certificate.pem()).unwrap();
-        Self { directory, issuer: Issuer::new(params, key), files: AtomicUsize::new(0) }
-    }
-
-    /// For a process of that name.
-    pub(in super::super) fn files(&self, name: &str) -> TlsFiles {
-        self.issue(name, |_| {})
-    }
-
-    pub(in super::super) fn expired(&self, name: &str) -> TlsFiles {
-        self.issue(name, |params| {
-            params.not_before = date_time_ymd(2020, 1, 1);
-            params.not_after = date_time_ymd(2021, 1, 1);
-        })
-    }
-
-    /// Another one's certificate with trust in this one.
-    pub(in super::super) fn trusting(&self, other: &TlsFiles) -> TlsFiles {
-        TlsFiles { ca: self.directory.path().join("ca"), ..other.clone() }
-    }
-
-    fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> TlsFiles {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let number = self.files.fetch_add(1, Ordering::Relaxed);
-        let path = |kind: &str| self.directory.path().join(format!("{number}.{kind}"));
-        let files =
-            TlsFiles { cert: path("pem"), key: path("key"), ca: path("").with_file_name("ca") };
-        fs::write(&files.cert, certificate.pem()).unwrap();
-        write_secret(&files.key, &key.serialize_pem());
-        files
-    }
-}
-
-fn write_secret(path: &PathBuf, text: &str) {
-    fs::write(path, text).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
-}
+use crate::tls::LOOK_PAUSE;
+use crate::tls::authority::{Authority, write_secret};
 
 fn tls(files: &TlsFiles) -> Tls {
-    Tls::unchecked(files.clone(), "x", Arc::new(SystemClock::new()))
+    Tls::unchecked(files.clone(), Arc::new(SystemClock::new()))
 }
 
 /// A byte there and back: in TLS 1.3 a dialler learns only then that it was refused.
@@ -204,14 +143,14 @@ fn files_that_peers_would_refuse_are_refused_at_the_start_by_their_setting() {
     refused(&authority.trusting(&other.files("a")), "a", "tls-cert", "peers would not accept it");
     let key = other.files("a").key;
     refused(&TlsFiles { key, ..good.clone() }, "a", "tls-key", "not the key of the certificate");
-    let empty = authority.directory.path().join("empty");
+    let empty = authority.path().join("empty");
     write_secret(&empty, "");
     refused(&TlsFiles { cert: empty.clone(), ..good.clone() }, "a", "tls-cert", "no certificate");
     refused(&TlsFiles { ca: empty.clone(), ..good.clone() }, "a", "tls-ca", "no certificate");
     refused(&TlsFiles { key: empty, ..good.clone() }, "a", "tls-key", "no private key");
-    let missing = authority.directory.path().join("missing");
+    let missing = authority.path().join("missing");
     refused(&TlsFiles { ca: missing, ..good.clone() }, "a", "tls-ca", "missing: ");
-    let huge = authority.directory.path().join("huge");
+    let huge = authority.path().join("huge");
     fs::write(&huge, vec![b'x'; 2 * 1024 * 1024]).unwrap();
     refused(&TlsFiles { cert: huge, ..good.clone() }, "a", "tls-cert", "more than");
     fs::set_permissions(&good.key, fs::Permissions::from_mode(0o644)).unwrap();
@@ -224,19 +163,19 @@ fn changed_files_count_without_a_restart_and_broken_ones_do_not() {
     let files = authority.files("a");
     let clock = Arc::new(ManualClock::new());
     let tls = Tls::new(files.clone(), "a".to_owned(), Arc::<ManualClock>::clone(&clock)).unwrap();
-    let first = tls.current();
+    let first = tls.0.current();
     let next = authority.files("a");
     fs::copy(&next.cert, &files.cert).unwrap();
-    assert!(Arc::ptr_eq(&first.server, &tls.current().server), "looked at once a second");
+    assert!(Arc::ptr_eq(&first.server, &tls.0.current().server), "looked at once a second");
     clock.advance(LOOK_PAUSE);
     // The key is still the old one.
-    assert!(Arc::ptr_eq(&first.server, &tls.current().server));
+    assert!(Arc::ptr_eq(&first.server, &tls.0.current().server));
     fs::copy(&next.key, &files.key).unwrap();
     clock.advance(LOOK_PAUSE);
-    let second = tls.current();
+    let second = tls.0.current();
     assert!(!Arc::ptr_eq(&first.server, &second.server));
     assert!(!Arc::ptr_eq(&first.client, &second.client));
     fs::remove_file(&files.cert).unwrap();
     clock.advance(LOOK_PAUSE);
-    assert!(Arc::ptr_eq(&second.server, &tls.current().server), "gone, and still in use");
+    assert!(Arc::ptr_eq(&second.server, &tls.0.current().server), "gone, and still in use");
 }

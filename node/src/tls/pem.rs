@@ -1,0 +1,72 @@
+use std::path::Path;
+
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{self, RootCertStore};
+
+use super::TlsError;
+use super::files::{check_secret, read};
+
+/// A certificate with its key, and the settings that name the two files.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pair<'a> {
+    pub(crate) cert: (&'static str, &'a Path),
+    pub(crate) key: (&'static str, &'a Path),
+}
+
+impl Pair<'_> {
+    /// Refuses a key that others can read.
+    pub(crate) fn check_secret(&self) -> Result<(), TlsError> {
+        check_secret(self.key.0, self.key.1)
+    }
+
+    /// The own certificate first, and the key.
+    pub(crate) fn read(
+        &self,
+    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
+        let chain = certificates(self.cert.0, self.cert.1)?;
+        let (setting, path) = self.key;
+        let key = PrivateKeyDer::from_pem_slice(&read(setting, path)?)
+            .map_err(|_| content(setting, path, "there is no private key in it"))?;
+        Ok((chain, key))
+    }
+
+    /// The two do not go together.
+    pub(crate) fn unfit(&self, error: &rustls::Error) -> TlsError {
+        let (setting, path) = self.key;
+        match error {
+            rustls::Error::InconsistentKeys(_) => {
+                let cert = self.cert.0;
+                content(setting, path, format!("it is not the key of the certificate of --{cert}"))
+            }
+            error => content(setting, path, error),
+        }
+    }
+}
+
+/// The certificates in a file, at least one.
+pub(crate) fn certificates(
+    setting: &'static str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bytes = read(setting, path)?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match all {
+        Ok(all) if !all.is_empty() => Ok(all),
+        Ok(_) => Err(content(setting, path, "there is no certificate in it (PEM is expected)")),
+        Err(error) => Err(content(setting, path, error)),
+    }
+}
+
+/// The authorities in a file.
+pub(crate) fn roots(setting: &'static str, path: &Path) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates(setting, path)? {
+        roots.add(authority).map_err(|error| content(setting, path, error))?;
+    }
+    Ok(roots)
+}
+
+pub(crate) fn content(setting: &'static str, path: &Path, detail: impl ToString) -> TlsError {
+    TlsError::Content { setting, path: path.to_owned(), detail: detail.to_string() }
+}
