@@ -23,6 +23,7 @@ mod node;
 mod options;
 mod output;
 mod recover;
+mod salvage;
 mod settings;
 mod signals;
 mod status;

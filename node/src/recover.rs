@@ -7,6 +7,7 @@
 //! one cluster again.
 
 mod error;
+mod salvage;
 mod stake;
 
 use std::path::Path;

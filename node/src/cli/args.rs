@@ -225,7 +225,8 @@ pub(crate) struct BarArgs {
     pub(crate) logs: LogArgs,
 }
 
-/// Leads a stopped process out of a cluster whose majority is lost for good.
+/// Leads a stopped process out of a cluster whose majority is lost for good, or takes the entities
+/// of a lost disk from a backup.
 ///
 /// Its entities stay on its disk, and so do those of the others on theirs. It can never go back to
 /// the cluster it leaves. Says on stderr what is given up, and asks on the terminal.
@@ -235,7 +236,10 @@ pub(crate) struct BarArgs {
     after_help = "Example, where data/a is left of a cluster, and data/b turns up later:\n  \
     lampyrid recover --data-dir data/a --force-new-cluster\n  \
     lampyrid recover --data-dir data/b --join-new-cluster CLUSTER\n\n\
-    CLUSTER is what the first command printed, and `cluster_id` in GET /v1/view."
+    CLUSTER is what the first command printed, and `cluster_id` in GET /v1/view.\n\n\
+    Example, where the disk of a process is lost and backup/c is a copy of it:\n  \
+    lampyrid bar --admin http://127.0.0.1:8001 PROCESS\n  \
+    lampyrid recover --data-dir backup/c --as-new-process data/d --admin http://127.0.0.1:8001"
 )]
 pub(crate) struct RecoverArgs {
     /// The data directory of the process, which must not run
@@ -248,6 +252,16 @@ pub(crate) struct RecoverArgs {
     /// Have it join that cluster, which was forced elsewhere, at its next start (with --join)
     #[arg(long, value_name = "CLUSTER", group = "way")]
     pub(crate) join_new_cluster: Option<ClusterId>,
+    /// The directory is a backup of a process whose disk is lost: make that new directory, of a new
+    /// process, with those of its entities that live nowhere else. The process has to be barred
+    #[arg(long, value_name = "DIR", group = "way")]
+    pub(crate) as_new_process: Option<PathBuf>,
+    /// With --as-new-process: admin URL of a member, which leads to all others
+    /// [env: LAMPYRID_ADMIN_URL]
+    #[arg(long, value_name = "URL", requires = "as_new_process")]
+    pub(crate) admin: Option<String>,
+    #[command(flatten)]
+    pub(crate) access: AccessArgs,
     /// Do not ask; needed where there is no terminal
     #[arg(long)]
     pub(crate) yes: bool,

@@ -47,6 +47,11 @@ async fn clients(args: &AuditArgs) -> Result<Vec<Client>, Failure> {
     }
     let (url, source) = target::find_url(None, args.data_dir.as_deref())?;
     let first = Client::new(&url, access).map_err(|detail| usage(&source, detail))?;
+    of_view(&first).await
+}
+
+/// All members of the view of one.
+pub(crate) async fn of_view(first: &Client) -> Result<Vec<Client>, Failure> {
     let view: View = first.get("/v1/view").await?;
     let mut clients = Vec::new();
     for member in &view.members {
@@ -60,7 +65,7 @@ async fn clients(args: &AuditArgs) -> Result<Vec<Client>, Failure> {
         }
     }
     if clients.is_empty() {
-        return Err(Failure::failed(format!("{url}: the process is in no view")));
+        return Err(Failure::failed(format!("{}: the process is in no view", first.url())));
     }
     Ok(clients)
 }

@@ -12,6 +12,9 @@ use crate::recover::{ProbeOutcome, RecoverError, Recovered, Recovery, Stake};
 pub(crate) async fn run(args: RecoverArgs) -> Result<(), Failure> {
     args.logs.start()?;
     can_ask(args.yes)?;
+    if let Some(into) = args.as_new_process.clone() {
+        return super::salvage::run(args, &into).await;
+    }
     let recovery = Recovery::open(&args.data_dir).await?;
     let stake = recovery.stake().await?;
     let text = match args.join_new_cluster {

@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use lampyrid_membership::ForceRefusal;
 use lampyrid_wire::Member;
 
@@ -17,6 +19,20 @@ pub enum RecoverError {
     /// stopped first.
     #[error("{}", answered(.0))]
     Answered(Vec<Member>),
+    /// The new directory is there already.
+    #[error("{} is there already: name a directory that is not", path.display())]
+    Exists {
+        /// Which.
+        path: PathBuf,
+    },
+    /// A directory could not be made or named.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// A blocking task was cut off: the runtime shuts down.
     #[error("the runtime is shutting down")]
     RuntimeStopped,
@@ -34,6 +50,8 @@ impl RecoverError {
             Self::Storage(_) => "storage",
             Self::Refused(refusal) => refusal.code(),
             Self::Answered(_) => "member_answered",
+            Self::Exists { .. } => "directory_exists",
+            Self::Io { .. } => "io",
             Self::RuntimeStopped => "runtime_stopped",
         }
     }

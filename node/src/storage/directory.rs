@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lampyrid_membership::{AcceptorStore, AcceptorStoreError, MemoryStore};
-use lampyrid_migration::{Image, Journal, JournalError, JournalSource, OpenError, is_in_use};
+use lampyrid_migration::{
+    Database, Image, Journal, JournalError, JournalSource, OpenError, is_in_use,
+};
 use lampyrid_wire::Peer;
 
 use super::acceptor::ProcessTable;
@@ -175,10 +177,18 @@ impl Storage {
 
     /// All rows of the journal.
     pub(crate) fn image(&self) -> Result<Image, StorageError> {
-        let Some((path, table)) = &self.table else { return Ok(Image::default()) };
-        lampyrid_migration::Database::new(table.store().database()?)
+        let Some((path, _)) = &self.table else { return Ok(Image::default()) };
+        self.database()?
             .replay()
             .map_err(|source| StorageError::Journal { path: path.clone(), source })
+    }
+
+    /// The journal itself, for those who change it while no process runs on it.
+    pub(crate) fn database(&self) -> Result<Database, StorageError> {
+        match &self.table {
+            Some((_, table)) => Ok(Database::new(table.store().database()?)),
+            None => Err(StorageError::Missing { path: PathBuf::new() }),
+        }
     }
 
     /// The error of a failed write or read of the process's own rows.
