@@ -376,9 +376,13 @@ pub struct Audit {
     pub replayed: u64,
 }
 
+fn moved(to: &Option<MovedTo>) -> String {
+    to.map_or_else(String::new, |to| format!("; it went to process {}", to.process))
+}
+
 /// Why a request about one entity was refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
-#[error("{reason}")]
+#[error("{reason}{}", moved(.moved_to))]
 pub struct EntityError {
     /// Why.
     pub reason: Reason,

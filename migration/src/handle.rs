@@ -99,7 +99,8 @@ impl MigrationHandle {
         self.entity(Request::Delete(id)).await
     }
 
-    /// This process's entities after `after`, ordered by id, at most `limit` and 10,000 of them.
+    /// This process's entities after `after`, ordered by id and without their states, at most `limit`
+    /// and 10,000 of them.
     ///
     /// # Errors
     /// [`Reason::JournalFailed`]: no answer.

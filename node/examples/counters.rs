@@ -75,12 +75,19 @@ async fn main() -> Result<(), Box<dyn Error>> {
     tokio::select! { () = node.ready() => {}, end = node.stopped() => return Ok(end?) }
     eprintln!("at {}", node.member().address);
     let mut lines = BufReader::new(stdin()).lines();
-    while let Some(line) = lines.next_line().await? {
+    loop {
+        let line = tokio::select! {
+            line = lines.next_line() => line?,
+            end = node.stopped() => return Ok(end?),
+        };
+        let Some(line) = line else { break };
         match obey(&node, &line.split_whitespace().collect::<Vec<_>>()).await {
             Ok(answer) => eprintln!("{answer}"),
             Err(error) => eprintln!("error: {error}"),
         }
     }
     node.leave();
-    Ok(node.stopped().await?)
+    node.stopped().await?;
+    // A runtime that ends waits for the thread that reads stdin, which may be for ever.
+    std::process::exit(0)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use lampyrid_membership::ViewState;
 use lampyrid_migration::{EntityError, MovedTo, Presence, Reason, Whereabouts};
 use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId};
 
@@ -46,6 +47,12 @@ pub enum FollowError {
     /// It went on from wherever it was asked, [`MAX_HOPS`] times.
     #[error("the entity moved on {MAX_HOPS} times while it was asked")]
     TooManyHops,
+    /// It is at a process that is not in the view: it is served again when that one is back.
+    #[error("the entity is at process {at}, which is not in the view; it comes back with it")]
+    Away {
+        /// Where it is.
+        at: ProcessId,
+    },
     /// It was found in a process that could not be sent to in time. It was not asked.
     #[error("the entity is at process {at}, which could not be reached in time")]
     Unreachable {
@@ -58,6 +65,20 @@ pub enum FollowError {
     /// This process could not look.
     #[error("this process could not look for the entity: {0}")]
     NoAnswer(Reason),
+}
+
+impl FollowError {
+    /// The same, as far as the view tells more.
+    pub(crate) fn seen_in(self, state: &ViewState) -> Self {
+        match self {
+            Self::Moving { to: at } | Self::Unreachable { at }
+                if state.view.as_ref().is_some_and(|view| view.member(at).is_none()) =>
+            {
+                Self::Away { at }
+            }
+            error => error,
+        }
+    }
 }
 
 /// What to do next.
@@ -190,7 +211,7 @@ impl crate::Node {
                     clock.sleep_until(clock.now() + pause).await;
                     Next::Locate
                 }
-                Next::Fail(error) => return Err(error),
+                Next::Fail(error) => return Err(error.seen_in(&self.view().current())),
             };
         }
     }

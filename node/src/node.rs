@@ -116,7 +116,7 @@ pub struct Node {
     lease: Lease,
     /// Its bubbles have been registered once.
     registered: AtomicBool,
-    staleness: Staleness,
+    staleness: Arc<Staleness>,
     leaver: Leaver,
 }
 
@@ -197,8 +197,8 @@ impl Node {
         self.requests.ask(id, body, limit).await
     }
 
-    /// Calls `subscriber` with the current state, then with every change of view or status, in
-    /// order. It must return at once.
+    /// Calls `subscriber` with the current state, then with every change of view, of status, or of
+    /// whom an isolated process waits for, in order. It must return at once.
     pub fn subscribe(&self, subscriber: Subscriber) {
         self.port.subscribe(subscriber);
     }
@@ -285,7 +285,7 @@ impl Node {
         }
         let view = self.view.current().view.as_ref().map_or(Epoch(0), |view| view.epoch());
         let topology = self.registry.epoch();
-        if self.staleness.look(now, view, topology) > TOPOLOGY_LIMIT {
+        if self.staleness.of(now, topology) > TOPOLOGY_LIMIT {
             return Err(NotReady::StaleTopology { topology, view });
         }
         Ok(())

@@ -9,22 +9,26 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame};
+use lampyrid_membership::Status;
 use lampyrid_migration::{Outcome, SagaReport};
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::answers::TopologyAnswer;
 use super::limits::MAX_EVENT_STREAMS;
 use super::problem::Problem;
 use super::routes::App;
 use super::views;
-use crate::{EventStream, NodeEvent, NumberedEvent, Restart};
+use crate::{NodeEvent, NumberedEvent, Restart};
 
 /// Events on their way to one client. One that does not read falls behind in the log, not here.
-const BUFFER: usize = 16;
+const BUFFER: usize = 1;
 
 /// How often a silent stream says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// An id that no event has.
+const NO_ID: u64 = 0;
 
 /// What a client that comes back names.
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -35,7 +39,7 @@ pub(crate) async fn stream(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let after = last_event(&headers)?;
+    let after = last_event(&headers);
     let Ok(room) = Arc::clone(&app.event_room).try_acquire_owned() else {
         let detail = format!("{MAX_EVENT_STREAMS} event streams are open");
         let status = StatusCode::TOO_MANY_REQUESTS;
@@ -43,7 +47,7 @@ pub(crate) async fn stream(
             .with("limit", "event_streams"));
     };
     let (sender, receiver) = mpsc::channel(BUFFER);
-    tokio::spawn(forward(app.backend.events(after), sender, app.stopping.clone(), room));
+    tokio::spawn(forward(Arc::clone(&app), after, sender, room));
     let mut response = Response::new(Body::new(EventBody(receiver)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
@@ -51,21 +55,21 @@ pub(crate) async fn stream(
     Ok(response)
 }
 
-fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
-    let Some(given) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
+/// What is no number was never an id here, so it is answered as every unknown id is: browsers do
+/// not come back after an error.
+fn last_event(headers: &HeaderMap) -> Option<u64> {
+    let given = headers.get(LAST_EVENT_ID).filter(|given| !given.is_empty())?;
     let id = given.to_str().ok().and_then(|text| text.trim().parse().ok());
-    id.map(Some).ok_or_else(|| {
-        let detail = "Last-Event-ID is the number of an event of this stream";
-        Problem::new(StatusCode::BAD_REQUEST, "bad_request", "Bad request", detail)
-    })
+    Some(id.unwrap_or(NO_ID))
 }
 
 async fn forward(
-    mut events: EventStream,
+    app: Arc<App>,
+    after: Option<u64>,
     client: mpsc::Sender<Bytes>,
-    mut stopping: watch::Receiver<bool>,
     _room: OwnedSemaphorePermit,
 ) {
+    let (mut events, mut stopping) = (app.backend.events(after), app.stopping.clone());
     let work = async {
         // The first bytes tell the client at once that it is listening.
         let mut next = Bytes::from_static(b": listening\n\n");
@@ -75,7 +79,10 @@ async fn forward(
                 () = client.closed() => return,
                 event = tokio::time::timeout(KEEP_ALIVE, events.next()) => match event {
                     Err(_) => Bytes::from_static(b":\n\n"),
-                    Ok(Some(event)) => render(&event),
+                    Ok(Some(event)) => {
+                        let stale = app.backend.views().status() != Status::Active;
+                        render(&event, stale)
+                    }
                     Ok(None) => return,
                 },
             };
@@ -88,7 +95,7 @@ async fn forward(
     }
 }
 
-fn render(event: &NumberedEvent) -> Bytes {
+fn render(event: &NumberedEvent, stale: bool) -> Bytes {
     let (kind, data) = match &event.event {
         NodeEvent::View(state) => {
             ("view", serde_json::to_value(views::describe(state, state.status)).unwrap_or_default())
@@ -97,7 +104,7 @@ fn render(event: &NumberedEvent) -> Bytes {
             ("coordinator", json!({ "epoch": epoch, "coordinator": coordinator }))
         }
         NodeEvent::Topology(snapshot) => {
-            let answer = TopologyAnswer::new((**snapshot).clone().into(), false);
+            let answer = TopologyAnswer::new((**snapshot).clone().into(), stale);
             ("topology", serde_json::to_value(answer).unwrap_or_default())
         }
         NodeEvent::Saga(report) => ("migration", saga(report)),

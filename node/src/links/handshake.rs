@@ -19,6 +19,7 @@ use super::stream::{GuardedReader, GuardedWriter, SessionStream, Switch};
 use super::tls::Identity;
 use super::transport::WireStream;
 use super::usage::Usage;
+use crate::tls::describe;
 
 /// Why a handshake led to no session.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +79,7 @@ impl From<io::Error> for HandshakeError {
                 fault @ (Error::InvalidCertificate(_)
                 | Error::NoCertificatesPresented
                 | Error::AlertReceived(_)),
-            ) => Self::Certificate(fault.to_string()),
+            ) => Self::Certificate(describe(fault)),
             Some(_) => Self::Garbage("it speaks no proper TLS"),
         }
     }

@@ -11,10 +11,15 @@ const REPEATED: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct LogLimiter(Mutex<BTreeMap<&'static str, Kind>>);
 
+/// Lines that are remembered of one kind: so many processes that are set up wrongly do not make each
+/// other's lines look new.
+const MOST_LINES: usize = 32;
+
 #[derive(Debug)]
 struct Kind {
     last: Duration,
-    line: String,
+    /// What was said, and when.
+    said: BTreeMap<String, Duration>,
     left_out: u64,
 }
 
@@ -23,27 +28,32 @@ impl LogLimiter {
     /// out since the last one.
     pub(crate) fn admit(&self, now: Duration, kind: &'static str, line: &str) -> Option<u64> {
         let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match kinds.get_mut(kind) {
-            Some(state) if now < state.last + state.pause(line) => {
-                state.left_out += 1;
-                None
-            }
-            Some(state) => {
-                state.last = now;
-                line.clone_into(&mut state.line);
-                Some(std::mem::take(&mut state.left_out))
-            }
-            None => {
-                kinds.insert(kind, Kind { last: now, line: line.to_owned(), left_out: 0 });
-                Some(0)
-            }
+        let fresh = || Kind { last: now, said: BTreeMap::new(), left_out: 0 };
+        let is_first = !kinds.contains_key(kind);
+        let state = kinds.entry(kind).or_insert_with(fresh);
+        if !is_first && (now < state.last + PERIOD || state.is_repeated(now, line)) {
+            state.left_out += 1;
+            return None;
         }
+        state.note(now, line);
+        Some(std::mem::take(&mut state.left_out))
     }
 }
 
 impl Kind {
-    fn pause(&self, line: &str) -> Duration {
-        if !line.is_empty() && self.line == line { REPEATED } else { PERIOD }
+    fn is_repeated(&self, now: Duration, line: &str) -> bool {
+        self.said.get(line).is_some_and(|at| now < *at + REPEATED)
+    }
+
+    fn note(&mut self, now: Duration, line: &str) {
+        self.last = now;
+        self.said.retain(|_, at| now < *at + REPEATED);
+        if !line.is_empty() {
+            if self.said.len() == MOST_LINES {
+                self.said.pop_first();
+            }
+            self.said.insert(line.to_owned(), now);
+        }
     }
 }
 
@@ -70,5 +80,11 @@ mod tests {
         }
         assert_eq!(limiter.admit(REPEATED, "a", "x"), Some(59));
         assert_eq!(limiter.admit(REPEATED + PERIOD, "a", "y"), Some(0));
+        // Several that take turns are each known.
+        for second in 2..50 {
+            for line in ["x", "y"] {
+                assert_eq!(limiter.admit(REPEATED + PERIOD * second, "a", line), None);
+            }
+        }
     }
 }

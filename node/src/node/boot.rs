@@ -182,6 +182,13 @@ async fn assemble(
     }));
     let events = parts.events.clone();
     parts.port.subscribe(Arc::new(move |event: ViewEvent| events.note_view(event.state)));
+    let staleness = Arc::<Staleness>::default();
+    let (told, clock) = (Arc::clone(&staleness), Arc::clone(&parts.clock));
+    parts.port.subscribe(Arc::new(move |event: ViewEvent| {
+        if let Some(view) = &event.state.view {
+            told.installed(clock.now(), view.epoch());
+        }
+    }));
     tokio::spawn(note_topology(parts.events.clone(), registry.clone(), tree.watch_end()));
     if !seeds.is_empty() && parts.identity.view.is_none() {
         parts.watch_join(seeds.clone(), config.join_timeout);
@@ -215,7 +222,7 @@ async fn assemble(
         events,
         lease: storage.lease(),
         registered: AtomicBool::new(false),
-        staleness: Staleness::default(),
+        staleness,
         leaver,
     })
 }

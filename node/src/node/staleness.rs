@@ -3,21 +3,23 @@ use std::time::Duration;
 
 use lampyrid_wire::Epoch;
 
-/// Since when the topology has been older than the view, as far as somebody looked. A new view starts
-/// anew: its coordinator has its time.
+/// Since when the topology may be older than the view: from when that was installed.
 #[derive(Debug, Default)]
-pub(super) struct Staleness(Mutex<Option<(Epoch, Duration)>>);
+pub(super) struct Staleness(Mutex<(Epoch, Duration)>);
 
 impl Staleness {
-    /// How long the topology has been older than this view.
-    pub(super) fn look(&self, now: Duration, view: Epoch, topology: Epoch) -> Duration {
+    /// A view was installed, or its status changed.
+    pub(super) fn installed(&self, now: Duration, view: Epoch) {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match *since {
-            _ if topology >= view => *since = None,
-            Some((of, at)) if of == view => return now.saturating_sub(at),
-            _ => *since = Some((view, now)),
+        if since.0 != view {
+            *since = (view, now);
         }
-        Duration::ZERO
+    }
+
+    /// For how long the topology has been older than the installed view.
+    pub(super) fn of(&self, now: Duration, topology: Epoch) -> Duration {
+        let (view, since) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if topology >= view { Duration::ZERO } else { now.saturating_sub(since) }
     }
 }
 
@@ -26,17 +28,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_counts_from_the_first_look_at_a_view_and_ends_with_its_topology() {
+    fn it_counts_from_the_view_on_and_ends_with_its_topology() {
         let staleness = Staleness::default();
-        let look = |secs, view, topology| {
-            staleness.look(Duration::from_secs(secs), Epoch(view), Epoch(topology)).as_secs()
-        };
-        assert_eq!(look(1, 2, 2), 0);
-        assert_eq!(look(5, 3, 2), 0, "it has just come");
-        assert_eq!(look(9, 3, 2), 4);
-        assert_eq!(look(20, 4, 2), 0, "another view");
-        assert_eq!(look(21, 4, 2), 1);
-        assert_eq!(look(22, 4, 4), 0);
-        assert_eq!(look(50, 5, 4), 0);
+        let at = Duration::from_secs;
+        assert_eq!(staleness.of(at(1), Epoch(0)), at(0), "no view yet");
+        staleness.installed(at(5), Epoch(3));
+        staleness.installed(at(7), Epoch(3));
+        assert_eq!(staleness.of(at(9), Epoch(2)), at(4), "whenever somebody looks");
+        assert_eq!(staleness.of(at(9), Epoch(3)), at(0));
+        staleness.installed(at(20), Epoch(4));
+        assert_eq!(staleness.of(at(21), Epoch(3)), at(1), "another view has its own time");
     }
 }

@@ -181,7 +181,7 @@ impl Requests {
                     clock.sleep_until(clock.now() + pause).await;
                     Next::Locate
                 }
-                Next::Fail(error) => return Err(error.into()),
+                Next::Fail(error) => return Err(error.seen_in(&with.view.current()).into()),
             };
         }
     }

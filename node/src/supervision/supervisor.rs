@@ -90,6 +90,7 @@ impl RestartCounters {
     }
 
     /// The counts.
+    #[cfg(any(feature = "cli", test))]
     pub(crate) fn read(&self) -> impl Iterator<Item = (&'static str, Failure, u64)> + '_ {
         self.0.iter().flat_map(|(name, counters)| {
             Failure::ALL.map(|why| (*name, why, counters[why as usize].load(Ordering::Relaxed)))

@@ -30,6 +30,7 @@ fn number(of: &std::fs::Metadata) -> u64 {
 /// The bytes of a file.
 pub(super) fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     let fault = |source| TlsError::Read { setting, path: path.to_owned(), source };
+    is_file(setting, path)?;
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(fault)?;
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(fault)?;
@@ -40,9 +41,22 @@ pub(super) fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, TlsErr
     Ok(bytes)
 }
 
+/// A pipe would be waited for.
+fn is_file(setting: &'static str, path: &Path) -> Result<(), TlsError> {
+    let fault = |source| TlsError::Read { setting, path: path.to_owned(), source };
+    match std::fs::metadata(path).map_err(fault)?.is_file() {
+        true => Ok(()),
+        false => {
+            let detail = "it is no file".to_owned();
+            Err(TlsError::Content { setting, path: path.to_owned(), detail })
+        }
+    }
+}
+
 /// Refuses a secret that others can read.
 pub(super) fn check_secret(setting: &'static str, path: &Path) -> Result<(), TlsError> {
     let fault = |source| TlsError::Read { setting, path: path.to_owned(), source };
+    is_file(setting, path)?;
     let of = std::fs::metadata(path).map_err(fault)?;
     match exposed(&of) {
         None => Ok(()),

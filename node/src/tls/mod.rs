@@ -4,7 +4,9 @@
 
 #[cfg(test)]
 pub(crate) mod authority;
+mod date;
 mod error;
+mod fault;
 mod files;
 mod linger;
 mod pem;
@@ -19,6 +21,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate, ServerConfig};
 
 pub use error::TlsError;
+pub(crate) use fault::describe;
 pub(crate) use linger::linger;
 pub(crate) use pem::{Pair, content, roots};
 #[cfg(test)]

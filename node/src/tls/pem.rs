@@ -17,7 +17,16 @@ pub(crate) struct Pair<'a> {
 impl Pair<'_> {
     /// Refuses a key that others can read.
     pub(crate) fn check_secret(&self) -> Result<(), TlsError> {
-        check_secret(self.key.0, self.key.1)
+        let (setting, path) = self.key;
+        // Said first: a certificate may be read by all, so its mode would lead astray.
+        if let Ok(bytes) = read(setting, path)
+            && bytes.starts_with(b"-----BEGIN CERTIFICATE")
+        {
+            let cert = self.cert.0;
+            let detail = format!("this is a certificate and no key: is it meant for --{cert}?");
+            return Err(content(setting, path, detail));
+        }
+        check_secret(setting, path)
     }
 
     /// The own certificate first, and the key.
@@ -26,8 +35,14 @@ impl Pair<'_> {
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
         let chain = certificates(self.cert.0, self.cert.1)?;
         let (setting, path) = self.key;
-        let key = PrivateKeyDer::from_pem_slice(&read(setting, path)?)
-            .map_err(|_| content(setting, path, "there is no private key in it"))?;
+        let bytes = read(setting, path)?;
+        let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
+            let is_locked = bytes.windows(9).any(|window| window == b"ENCRYPTED");
+            content(setting, path, match is_locked {
+                true => "its key is encrypted: store it without a passphrase, readable by its owner only",
+                false => "there is no private key in it",
+            })
+        })?;
         Ok((chain, key))
     }
 

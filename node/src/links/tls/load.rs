@@ -10,7 +10,7 @@ use tokio_rustls::rustls::{self, ClientConfig, ServerConfig, client::Resumption}
 use super::chain::Chain;
 use super::files::TlsFiles;
 use super::identity::{dns_name, names};
-use crate::tls::{TlsError, content, never_resume, provider, roots};
+use crate::tls::{TlsError, content, describe, never_resume, provider, roots};
 
 /// Neither side talks to other services that use the same authority.
 const PROTOCOL: &[u8] = b"lampyrid";
@@ -42,9 +42,13 @@ impl Loaded {
             .as_dialled
             .check(first, rest, now)
             .and_then(|()| own.as_dialler.verify_client_cert(first, rest, now).map(drop));
-        accepted.map_err(|error| fault(format!("peers would not accept it: {error}")))?;
+        accepted
+            .map_err(|error| fault(format!("peers would not accept it: {}", describe(&error))))?;
         if !names(first, name) {
-            return Err(fault(format!("it does not name this process, `{name}`")));
+            return Err(fault(format!(
+                "it does not name this process, `{name}`: give the --name that it is for, or a \
+                 certificate with subjectAltName=DNS:{name} (its common name does not count)"
+            )));
         }
         Ok(loaded)
     }
