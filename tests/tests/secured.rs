@@ -140,3 +140,16 @@ fn the_demo_holds_with_tls() {
     assert_eq!(report["entities"]["duplicated"], 0, "{report}");
     assert_eq!(report["agreed"], true, "{report}");
 }
+
+#[test]
+fn metrics_tell_until_when_the_certificate_is_accepted() {
+    let cluster = Cluster::secured(BINARY, 1);
+    let until = || {
+        let text = cluster.admin(0).text("/metrics")?;
+        let name = "lampyrid_tls_certificate_expiry_timestamp_seconds ";
+        text.lines().find_map(|line| line.strip_prefix(name))?.parse::<f64>().ok()
+    };
+    let until = until().expect("a figure");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    assert!(until > now.as_secs_f64(), "{until}");
+}

@@ -1,18 +1,21 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lampyrid_membership::{Status, ViewState};
 use lampyrid_migration::{SagaObserver, SagaReport};
 use lampyrid_registry::TopologySnapshot;
 use lampyrid_wire::{Epoch, Incarnation, ProcessId};
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
 
 use crate::supervision::Restart;
 
 /// Events that are kept for those who come back, and that one may fall behind. What is older is
 /// left out, and that is told by [`NodeEvent::Gap`].
 pub const MAX_EVENTS_KEPT: usize = 1_024;
+
+/// The most memory that kept events take, about: in a cluster of many bubbles each topology is large.
+const MAX_BYTES_KEPT: usize = 16 * 1024 * 1024;
 
 /// Bits of an id that number the events of one life; above is the incarnation.
 const NUMBER_BITS: u32 = 40;
@@ -40,6 +43,23 @@ pub enum NodeEvent {
     Gap,
 }
 
+impl NodeEvent {
+    /// How much memory it takes, about.
+    fn bytes(&self) -> usize {
+        const EACH: usize = 128;
+        const ID: usize = 16;
+        match self {
+            Self::View(state) => EACH * (1 + state.view.as_ref().map_or(0, |view| view.size())),
+            Self::Topology(all) => {
+                EACH + all.processes.iter().map(|(_, all)| EACH + ID * all.len()).sum::<usize>()
+            }
+            Self::Saga(report) => EACH * (1 + report.entities.len()),
+            Self::Restart(restart) => EACH + restart.reason.len(),
+            Self::Coordinator { .. } | Self::Gap => EACH,
+        }
+    }
+}
+
 /// An event and its number.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NumberedEvent {
@@ -51,11 +71,17 @@ pub struct NumberedEvent {
 
 /// The events of a process: the last ones, and those to come.
 #[derive(Clone)]
-pub struct EventLog(Arc<Shared>);
+pub struct EventLog(Arc<Handle>);
+
+/// What those who note events hold; when the last is gone, listeners come to an end.
+struct Handle {
+    shared: Arc<Shared>,
+    /// The last id.
+    news: watch::Sender<u64>,
+}
 
 struct Shared {
     inner: Mutex<Inner>,
-    live: broadcast::Sender<NumberedEvent>,
     wanted: AtomicBool,
     gaps: AtomicU64,
 }
@@ -65,6 +91,8 @@ struct Inner {
     /// The last one that is not kept any more.
     evicted: u64,
     kept: VecDeque<NumberedEvent>,
+    /// Of all that are kept.
+    bytes: usize,
     view: Option<Arc<ViewState>>,
     coordinator: Option<ProcessId>,
     topology: Option<Arc<TopologySnapshot>>,
@@ -85,21 +113,22 @@ impl EventLog {
             next: evicted + 1,
             evicted,
             kept: VecDeque::new(),
+            bytes: 0,
             view: None,
             coordinator: None,
             topology: None,
         };
-        Self(Arc::new(Shared {
+        let shared = Shared {
             inner: Mutex::new(inner),
-            live: broadcast::Sender::new(MAX_EVENTS_KEPT),
             wanted: AtomicBool::new(false),
             gaps: AtomicU64::new(0),
-        }))
+        };
+        Self(Arc::new(Handle { shared: Arc::new(shared), news: watch::Sender::new(evicted) }))
     }
 
     /// Notes the view and status from now on, and who coordinates if that is another.
     pub fn note_view(&self, state: Arc<ViewState>) {
-        let mut inner = self.0.lock();
+        let mut inner = self.0.shared.lock();
         let coordinator = state.coordinator().filter(|_| state.status == Status::Active);
         let epoch = state.view.as_deref().map_or(Epoch(0), |view| view.epoch());
         inner.view = Some(Arc::clone(&state));
@@ -112,7 +141,7 @@ impl EventLog {
 
     /// Notes what hosts what, if that is something else than before.
     pub fn note_topology(&self, snapshot: TopologySnapshot) {
-        let mut inner = self.0.lock();
+        let mut inner = self.0.shared.lock();
         if inner.topology.as_deref() != Some(&snapshot) {
             let snapshot = Arc::new(snapshot);
             inner.topology = Some(Arc::clone(&snapshot));
@@ -122,7 +151,7 @@ impl EventLog {
 
     /// Notes that an actor is started again.
     pub fn note_restart(&self, restart: Restart) {
-        let mut inner = self.0.lock();
+        let mut inner = self.0.shared.lock();
         self.0.push(&mut inner, NodeEvent::Restart(restart));
     }
 
@@ -130,26 +159,36 @@ impl EventLog {
     /// state first. Nothing is missed between what is given first and what comes later.
     #[must_use]
     pub fn subscribe(&self, after: Option<u64>) -> EventStream {
-        self.0.wanted.store(true, Ordering::Relaxed);
-        Shared::subscribe(&self.0, after)
+        let shared = Arc::clone(&self.0.shared);
+        shared.wanted.store(true, Ordering::Relaxed);
+        let (backlog, last) = shared.begin(after);
+        EventStream { backlog, last, shared, news: self.0.news.subscribe() }
     }
 
     /// How often events were left out for somebody.
     #[must_use]
     pub fn gaps(&self) -> u64 {
-        self.0.gaps.load(Ordering::Relaxed)
+        self.0.shared.gaps.load(Ordering::Relaxed)
     }
 }
 
 impl SagaObserver for EventLog {
     /// Sagas are noted from the first subscription on: without one they may not cost anything.
     fn is_wanted(&self) -> bool {
-        self.0.wanted.load(Ordering::Relaxed)
+        self.0.shared.wanted.load(Ordering::Relaxed)
     }
 
     fn changed(&self, report: SagaReport) {
-        let mut inner = self.0.lock();
+        let mut inner = self.0.shared.lock();
         self.0.push(&mut inner, NodeEvent::Saga(Arc::new(report)));
+    }
+}
+
+impl Handle {
+    fn push(&self, inner: &mut Inner, event: NodeEvent) {
+        let event = inner.number(event);
+        self.news.send_replace(event.id);
+        inner.keep(event);
     }
 }
 
@@ -158,38 +197,50 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, inner: &mut Inner, event: NodeEvent) {
-        let event = inner.number(event);
-        if inner.kept.len() == MAX_EVENTS_KEPT
-            && let Some(oldest) = inner.kept.pop_front()
-        {
-            inner.evicted = oldest.id;
-        }
-        inner.kept.push_back(event.clone());
-        // An error says that nobody listens now.
-        let _ = self.live.send(event);
-    }
-
-    fn subscribe(this: &Arc<Self>, after: Option<u64>) -> EventStream {
-        let mut inner = this.lock();
-        let live = this.live.subscribe();
+    /// What one who listens is given first, and the id after which it goes on.
+    fn begin(&self, after: Option<u64>) -> (VecDeque<NumberedEvent>, u64) {
+        let mut inner = self.lock();
         let known = inner.evicted..inner.next;
         let backlog = match after {
-            Some(last) if known.contains(&last) => {
-                inner.kept.iter().filter(|event| event.id > last).cloned().collect()
-            }
+            Some(last) if known.contains(&last) => return (VecDeque::new(), last),
             Some(_) => {
-                this.gaps.fetch_add(1, Ordering::Relaxed);
+                self.gaps.fetch_add(1, Ordering::Relaxed);
                 let gap = inner.number(NodeEvent::Gap);
                 std::iter::once(gap).chain(inner.current()).collect()
             }
             None => inner.current().collect(),
         };
-        EventStream { backlog, live, log: Arc::downgrade(this) }
+        (backlog, inner.next - 1)
+    }
+
+    /// The first event after `last`: nothing if there is none yet, and an error if it is not kept.
+    fn after(&self, last: u64) -> Result<Option<NumberedEvent>, Missed> {
+        let inner = self.lock();
+        if last < inner.evicted {
+            return Err(Missed);
+        }
+        let at = inner.kept.partition_point(|event| event.id <= last);
+        Ok(inner.kept.get(at).cloned())
     }
 }
 
+/// Events that one who listens has not seen are not kept any more.
+struct Missed;
+
 impl Inner {
+    /// The last ones, as many as there is room for, but at least one.
+    fn keep(&mut self, event: NumberedEvent) {
+        self.bytes += event.event.bytes();
+        self.kept.push_back(event);
+        while self.kept.len() > MAX_EVENTS_KEPT
+            || (self.bytes > MAX_BYTES_KEPT && self.kept.len() > 1)
+        {
+            let Some(oldest) = self.kept.pop_front() else { return };
+            self.bytes -= oldest.event.bytes();
+            self.evicted = oldest.id;
+        }
+    }
+
     fn number(&mut self, event: NodeEvent) -> NumberedEvent {
         let id = self.next;
         self.next += 1;
@@ -210,11 +261,13 @@ impl Inner {
     }
 }
 
-/// Events in order, for one who listens.
+/// Events in order, for one who listens. It holds none of them: who falls behind costs nothing.
 pub struct EventStream {
     backlog: VecDeque<NumberedEvent>,
-    live: broadcast::Receiver<NumberedEvent>,
-    log: Weak<Shared>,
+    /// The id of the last one that was given, or is in the backlog.
+    last: u64,
+    shared: Arc<Shared>,
+    news: watch::Receiver<u64>,
 }
 
 impl std::fmt::Debug for EventStream {
@@ -227,17 +280,20 @@ impl EventStream {
     /// The next event; `None` when the process is gone. One who falls behind by more than
     /// [`MAX_EVENTS_KEPT`] gets a [`NodeEvent::Gap`] and the current state. Cancellation safe.
     pub async fn next(&mut self) -> Option<NumberedEvent> {
+        let mut ended = false;
         loop {
             if let Some(event) = self.backlog.pop_front() {
                 return Some(event);
             }
-            match self.live.recv().await {
-                Ok(event) => return Some(event),
-                // An id that was never given: told as a gap.
-                Err(RecvError::Lagged(_)) => {
-                    *self = Shared::subscribe(&self.log.upgrade()?, Some(0))
+            match self.shared.after(self.last) {
+                Ok(Some(event)) => {
+                    self.last = event.id;
+                    return Some(event);
                 }
-                Err(RecvError::Closed) => return None,
+                Ok(None) if ended => return None,
+                Ok(None) => ended = self.news.changed().await.is_err(),
+                // An id that was never given: told as a gap.
+                Err(Missed) => (self.backlog, self.last) = self.shared.begin(Some(0)),
             }
         }
     }
@@ -353,6 +409,41 @@ mod tests {
         }
         assert_eq!(take(&mut slow, 1).await[0].event, NodeEvent::Gap);
         assert_eq!(log.gaps(), 5);
-        assert_eq!(log.0.lock().kept.len(), MAX_EVENTS_KEPT);
+        assert_eq!(log.0.shared.lock().kept.len(), MAX_EVENTS_KEPT);
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_bounded_in_bytes_as_well() {
+        let log = EventLog::new(Incarnation(1));
+        log.note_view(state(1, Status::Active));
+        let mut slow = log.subscribe(None);
+        take(&mut slow, 2).await;
+        let bubbles = vec![BubbleId::from_u128(1); 60_000];
+        for sequence in 0..100 {
+            let processes = vec![(ProcessId::from_u128(1), bubbles.clone())];
+            log.note_topology(TopologySnapshot { epoch: Epoch(1), sequence, processes });
+        }
+        let (kept, bytes) = {
+            let inner = log.0.shared.lock();
+            (inner.kept.len(), inner.bytes)
+        };
+        assert!(kept < 20 && bytes <= MAX_BYTES_KEPT, "{kept} of {bytes} bytes");
+        // Whoever has missed some is told, and has the newest.
+        let all = take(&mut slow, 4).await;
+        assert_eq!(all[0].event, NodeEvent::Gap);
+        assert!(matches!(&all[3].event, NodeEvent::Topology(last) if last.sequence == 99));
+    }
+
+    #[tokio::test]
+    async fn what_was_noted_last_is_told_before_the_end() {
+        let log = EventLog::new(Incarnation(1));
+        log.note_view(state(1, Status::Active));
+        let mut stream = log.subscribe(None);
+        take(&mut stream, 2).await;
+        log.changed(saga(1));
+        log.changed(saga(2));
+        drop(log);
+        assert_eq!(sagas(&take(&mut stream, 2).await), [1, 2]);
+        assert_eq!(stream.next().await, None);
     }
 }

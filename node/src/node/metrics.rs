@@ -25,6 +25,8 @@ pub(super) fn record(tree: &Tree) {
     migration(&tree.counters.migration);
     links(&tree.counters.links);
     requests(&tree.counters.requests);
+    gauge!("lampyrid_tls_certificate_expiry_timestamp_seconds")
+        .set(read(&tree.counters.certificate) as f64);
     for (child, why, restarts) in tree.restarts().read() {
         counter!("lampyrid_actor_restarts_total", "actor" => child, "cause" => why.name())
             .absolute(restarts);
@@ -219,6 +221,11 @@ pub(crate) fn describe() {
     describe_counter!(
         "lampyrid_requests_received_total",
         "Requests to entities that came to this process"
+    );
+    describe_gauge!(
+        "lampyrid_tls_certificate_expiry_timestamp_seconds",
+        Unit::Seconds,
+        "Until when peers accept the certificate, since 1970; 0 without one"
     );
     describe_gauge!("lampyrid_link_sessions", "Sessions with other processes");
     describe_gauge!("lampyrid_link_handshakes", "Handshakes under way");

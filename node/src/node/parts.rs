@@ -169,7 +169,10 @@ impl Parts {
     ) -> Result<Net, StartError> {
         let clock = Arc::clone(&self.clock);
         let transport: Arc<dyn Transport> = match &config.tls {
-            Some(files) => Arc::new(Tls::new(files.clone(), config.name.clone(), clock)?),
+            Some(files) => {
+                let valid_until = Arc::clone(&self.counters.certificate);
+                Arc::new(Tls::new(files.clone(), config.name.clone(), clock, valid_until)?)
+            }
             None => Arc::new(Plain),
         };
         let links = LinksConfig {

@@ -2,6 +2,7 @@
 //! restarted child goes on where the one before ended.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lampyrid_coordinator::{
@@ -47,6 +48,8 @@ pub(super) struct Counters {
     pub(super) registry: Arc<lampyrid_registry::Counters>,
     pub(super) migration: Arc<MigrationCounters>,
     pub(super) requests: Arc<RequestCounters>,
+    /// Until when the certificate is valid, in seconds since 1970; 0 without one.
+    pub(super) certificate: Arc<AtomicU64>,
 }
 
 /// Bubbles of this process that other processes host. Outlives the actor that is told of them.

@@ -20,6 +20,7 @@ use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate, ServerConfig};
 
+pub(crate) use date::Date;
 pub use error::TlsError;
 pub(crate) use fault::describe;
 pub(crate) use linger::linger;

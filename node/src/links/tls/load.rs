@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -12,6 +13,9 @@ use super::files::TlsFiles;
 use super::identity::{dns_name, names};
 use crate::tls::{TlsError, content, describe, never_resume, provider, roots};
 
+/// Nobody looks further ahead: a hundred years, in seconds.
+const FAR: u64 = 100 * 365 * 24 * 60 * 60;
+
 /// Neither side talks to other services that use the same authority.
 const PROTOCOL: &[u8] = b"lampyrid";
 
@@ -20,6 +24,8 @@ const PROTOCOL: &[u8] = b"lampyrid";
 pub(super) struct Loaded {
     pub(super) client: Arc<ClientConfig>,
     pub(super) server: Arc<ServerConfig>,
+    /// Until when peers accept the own certificate, and those between it and the authority.
+    pub(super) valid_until: UnixTime,
 }
 
 /// What is needed to look at the own certificate as peers will.
@@ -34,7 +40,7 @@ impl Loaded {
     pub(super) fn checked(files: &TlsFiles, name: &str) -> Result<Self, TlsError> {
         let name = dns_name(name).map(|_| name).ok_or_else(|| TlsError::Name(name.to_owned()))?;
         files.pair().check_secret()?;
-        let (loaded, own) = Self::unchecked(files)?;
+        let (mut loaded, own) = Self::unchecked(files)?;
         let fault = |detail| content("tls-cert", &files.cert, detail);
         let (first, rest) = own.chain.split_first().ok_or_else(|| fault(String::new()))?;
         let now = UnixTime::now();
@@ -50,6 +56,8 @@ impl Loaded {
                  certificate with subjectAltName=DNS:{name} (its common name does not count)"
             )));
         }
+        loaded.valid_until =
+            last_valid(now, |time| own.as_dialled.check(first, rest, time).is_ok());
         Ok(loaded)
     }
 
@@ -65,9 +73,25 @@ impl Loaded {
         let pair = |error: rustls::Error| files.pair().unfit(&error);
         let client = client(&provider, &as_dialled, &chain, key.clone_key()).map_err(pair)?;
         let server = server(&provider, &as_dialler, &chain, key).map_err(pair)?;
-        let loaded = Self { client: Arc::new(client), server: Arc::new(server) };
+        let (client, server) = (Arc::new(client), Arc::new(server));
+        let loaded = Self { client, server, valid_until: UnixTime::now() };
         Ok((loaded, Own { chain, as_dialled, as_dialler }))
     }
+}
+
+/// The last second at which it holds, which it does at `now`: certificates say until when they are
+/// valid, but not to us, so they are asked again and again, by halves.
+fn last_valid(now: UnixTime, holds: impl Fn(UnixTime) -> bool) -> UnixTime {
+    let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+    let (mut valid, mut invalid) = (now.as_secs(), now.as_secs() + FAR);
+    while invalid - valid > 1 {
+        let middle = valid + (invalid - valid) / 2;
+        match holds(at(middle)) {
+            true => valid = middle,
+            false => invalid = middle,
+        }
+    }
+    at(valid)
 }
 
 fn client(
@@ -100,4 +124,18 @@ fn server(
     never_resume(&mut server);
     server.alpn_protocols = vec![PROTOCOL.to_vec()];
     Ok(server)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_valid_second_is_found() {
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(1_000));
+        for end in [1_000, 1_001, 5_000, 1_000 + 90 * 24 * 60 * 60] {
+            assert_eq!(last_valid(now, |time| time.as_secs() <= end).as_secs(), end);
+        }
+        assert_eq!(last_valid(now, |_| true).as_secs(), 1_000 + FAR - 1);
+    }
 }

@@ -12,11 +12,13 @@ pub(super) mod tests;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use lampyrid_wire::Clock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{ServerName, UnixTime};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 pub use files::TlsFiles;
@@ -24,7 +26,10 @@ pub use identity::Identity;
 
 use self::load::Loaded;
 use super::transport::{Securing, Transport, WireStream};
-use crate::tls::{Renewed, TlsError, linger};
+use crate::tls::{Date, Renewed, TlsError, linger};
+
+/// When the end of a certificate is near enough to be told of.
+const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
 /// Stands for the name of whoever is dialled, which only its hello tells; never sent.
 const UNNAMED: &str = "lampyrid.invalid";
@@ -36,13 +41,28 @@ const UNNAMED: &str = "lampyrid.invalid";
 pub struct Tls(Renewed<Loaded>);
 
 impl Tls {
-    /// Reads the files for a process of that name.
+    /// Reads the files for a process of that name. `valid_until` is told the last second, since
+    /// 1970, at which peers accept its certificate.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn new(files: TlsFiles, name: String, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
+    pub fn new(
+        files: TlsFiles,
+        name: String,
+        clock: Arc<dyn Clock>,
+        valid_until: Arc<AtomicU64>,
+    ) -> Result<Self, TlsError> {
         let all = files.all();
-        Renewed::new("cluster", all, clock, move || Loaded::checked(&files, &name)).map(Self)
+        let load = move || {
+            let loaded = Loaded::checked(&files, &name)?;
+            valid_until.store(loaded.valid_until.as_secs(), Ordering::Relaxed);
+            if loaded.valid_until.as_secs() < UnixTime::now().as_secs() + SOON.as_secs() {
+                let until = Date(loaded.valid_until);
+                tracing::warn!(%until, "the certificate of this process expires soon: renew it");
+            }
+            Ok(loaded)
+        };
+        Renewed::new("cluster", all, clock, load).map(Self)
     }
 
     /// Without a look at what it shows itself: for tests of what its peers say.

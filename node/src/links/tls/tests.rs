@@ -162,7 +162,9 @@ fn changed_files_count_without_a_restart_and_broken_ones_do_not() {
     let authority = Authority::new();
     let files = authority.files("a");
     let clock = Arc::new(ManualClock::new());
-    let tls = Tls::new(files.clone(), "a".to_owned(), Arc::<ManualClock>::clone(&clock)).unwrap();
+    let tls =
+        Tls::new(files.clone(), "a".to_owned(), Arc::<ManualClock>::clone(&clock), Arc::default())
+            .unwrap();
     let first = tls.0.current();
     let next = authority.files("a");
     fs::copy(&next.cert, &files.cert).unwrap();
