@@ -1,7 +1,7 @@
 //! Spans of a move that two processes export find themselves in one trace.
 #![allow(missing_docs, clippy::expect_used, reason = "a test")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -188,8 +188,35 @@ fn both_processes_find_themselves_in_the_trace_of_the_saga() {
 }
 
 #[test]
+fn a_source_that_dies_after_its_decision_completes_the_trace_in_its_next_life() {
+    let collector = Collector::start();
+    let mut cluster = start(&collector.url(), "1");
+    let entity = create(&cluster);
+    let to = bubble(&cluster, 1);
+    cluster.kill(0);
+    cluster.restart_with(0, &[("LAMPYRID_FAULT_POINT", "send.commit.after")]);
+    cluster.wait_agreed();
+    // It dies before it answers.
+    let _ = cluster.admin(0).migrate(&[&entity], &to, 10_000);
+    cluster.wait_exit(0);
+    cluster.restart(0);
+    cluster.wait_agreed();
+    let of = |name: &str| {
+        let spans = collector.spans.lock().expect("no panic");
+        spans.iter().map(|(_, span)| span).find(|span| span.name == name).cloned()
+    };
+    let (whole, _) = eventually("the span of the whole", || of("migration"));
+    let replayed = attribute(&whole.attributes, "lampyrid.replayed");
+    assert_eq!(replayed, Some(&Attribute::BoolValue(true)));
+    for name in ["stage", "activate"] {
+        let (child, _) = eventually("the spans of the destination", || of(name));
+        assert_eq!((&child.trace_id, &child.parent_span_id), (&whole.trace_id, &whole.span_id));
+    }
+}
+
+#[test]
 fn a_collector_that_is_away_is_counted_and_disturbs_nobody() {
-    // A port at which nobody listens: bound by nobody else while the test runs.
+    // A port at which nobody listens; or somebody who is no collector, which is the same.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = silent.local_addr().expect("a bound port");
     drop(silent);
