@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lampyrid_membership::{Status, ViewEvent, ViewHandle, ViewState};
 use lampyrid_wire::{
-    Alarm, BubbleId, Channel, Clock, Credit, Envelope, Inbound, Outbound, Peer, ProcessId,
+    Alarm, BubbleId, Channel, Clock, Credit, Envelope, Epoch, Inbound, Outbound, Peer, ProcessId,
     SendError, Slot, Term, Versions, decode, encode,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -16,10 +16,11 @@ use uuid::Uuid;
 use crate::hook_runner::HookRunner;
 use crate::journal::{Report, Writer};
 use crate::outbox::Outbox;
+use crate::span_book::SpanBook;
 use crate::{
     BatchError, CallId, Core, CoreConfig, Delivery, Directory, Effect, EntityError, Flaw, Input,
     JournalError, JournalSource, Limits, Membership, Message, MigrationCounters, MoveHooks, Reason,
-    Reply, Request, SagaObserver, Step, Storage, StoreCall, fault, trace,
+    Reply, Request, SagaObserver, SpanSink, Step, Storage, StoreCall, fault, trace,
 };
 
 /// Steps whose effects may wait for a sync at once; beyond it callers are refused.
@@ -52,6 +53,8 @@ pub struct MigrationArguments {
     pub on_hosting: Arc<dyn Fn() + Send + Sync>,
     /// Told of sagas that are over or in doubt.
     pub sagas: Arc<dyn SagaObserver>,
+    /// Draws moves as spans of time, if somebody wants to see them.
+    pub spans: Option<Arc<dyn SpanSink>>,
     /// What the registry knows of bubbles.
     pub directory: Arc<dyn Directory>,
     /// Called when a drain is over: leave.
@@ -137,6 +140,7 @@ pub struct MigrationState {
     /// With each step the frame that caused it, which counts against its sender until it has been
     /// dealt with.
     outbox: Outbox<Credit>,
+    spans: SpanBook,
     callers: BTreeMap<CallId, oneshot::Sender<Reply>>,
     next_call: u64,
     alarm: Alarm,
@@ -191,6 +195,7 @@ impl Actor for MigrationActor {
         let mut step = Step::default();
         let core = Core::recover(config, image, arguments.clock.now(), &mut step);
         let mut state = MigrationState {
+            spans: SpanBook::new(arguments.spans.clone()),
             arguments,
             core,
             writer,
@@ -232,8 +237,10 @@ impl Actor for MigrationActor {
                 state.step(Input::Registered { hosted, claimed }, Credit::none())?;
             }
             MigrationMessage::Journal(report) => {
-                state.outbox.synced(report.map_err(MigrationFault::Journal)?);
+                let number = report.map_err(MigrationFault::Journal)?;
                 let now = state.arguments.clock.now();
+                state.outbox.synced(number);
+                state.spans.synced(now, number);
                 let waits = (!state.outbox.is_synced()).then_some(now);
                 state.arguments.counters.set_journal_waits(waits);
                 state.release()?;
@@ -275,13 +282,18 @@ impl MigrationState {
 
     /// Hands the records to the journal and the effects to those that wait for it, in order.
     fn enqueue(&mut self, step: Step, credit: Credit) -> Result<(), MigrationFault> {
-        step.records.iter().for_each(trace::recorded);
-        if let Some((number, records)) = self.outbox.take(step, credit) {
+        let (view, core) = (self.epoch(), &self.core);
+        step.records.iter().for_each(|record| trace::recorded(view, record));
+        let now = self.arguments.clock.now();
+        let closed = self.spans.step(now, view, &step, |saga| core.report(saga));
+        let taken = self.outbox.take(step, credit);
+        self.spans.hold(now, taken.as_ref().map(|(number, _)| *number), closed);
+        if let Some((number, records)) = taken {
             let counters = &self.arguments.counters;
             MigrationCounters::add(&counters.transactions, 1);
             MigrationCounters::add(&counters.records, records.len());
             if counters.journal_waits(Duration::ZERO).is_none() {
-                counters.set_journal_waits(Some(self.arguments.clock.now()));
+                counters.set_journal_waits(Some(now));
             }
             self.writer.append(number, records).map_err(MigrationFault::Journal)?;
         }
@@ -344,6 +356,7 @@ impl MigrationState {
             }
             Effect::Hosting => (self.arguments.on_hosting)(),
             Effect::SagaChanged(id) => {
+                trace::changed(self.epoch(), id, || self.core.report(id));
                 if self.arguments.sagas.is_wanted()
                     && let Some(report) = self.core.report(id)
                 {
@@ -366,7 +379,8 @@ impl MigrationState {
             Effect::Measured(phase, took) => self.arguments.counters.phase(phase).record(took),
             Effect::Alarm(part, why) => {
                 MigrationCounters::add(&self.arguments.counters.lost_copies, 1);
-                tracing::error!(saga = %part.saga, part = part.part, why, "a person has to look");
+                let (saga, view) = (part.saga, self.epoch().0);
+                tracing::error!(%saga, view, part = part.part, why, "a person has to look");
             }
         }
         Ok(())
@@ -383,9 +397,11 @@ impl MigrationState {
                 let bytes = frame.len();
                 let sent = self.arguments.outbound.send(to, Channel::Migration, frame.into());
                 if let Err(error) = &sent {
-                    tracing::debug!(%to, message = message.name(), %error, "not sent");
+                    let saga = message.part().map(|part| tracing::field::display(part.saga));
+                    let view = self.epoch().0;
+                    tracing::debug!(%to, saga, view, message = message.name(), %error, "not sent");
                 } else {
-                    trace::sent(message);
+                    trace::sent(self.epoch(), message);
                     MigrationCounters::add(&counters.messages_sent, 1);
                     MigrationCounters::add(&counters.bytes_sent, bytes);
                 }
@@ -422,7 +438,13 @@ impl MigrationState {
             tracing::warn!(%from, "a frame is no migration message of this version");
             return Ok(());
         };
+        self.spans.received(self.arguments.clock.now(), self.epoch(), &message);
         self.step(Input::Received { from, term, message }, credit)
+    }
+
+    /// The installed view's, for logs and spans.
+    fn epoch(&self) -> Epoch {
+        self.core.term().map(|term| term.epoch).unwrap_or_default()
     }
 
     fn take_view(&mut self, state: &ViewState) -> Result<(), MigrationFault> {

@@ -133,6 +133,7 @@ async fn start(
         on_stale: Arc::new(|_, _| {}),
         on_hosting: Arc::new(|| {}),
         sagas: Arc::new(NoObserver),
+        spans: None,
         directory: Arc::new(Fixed(BTreeMap::new())),
         on_drained: Arc::new(|| {}),
         on_barred: Arc::new(|_| {}),

@@ -23,6 +23,8 @@ mod outbox;
 pub mod pace;
 mod record;
 mod row;
+mod span_book;
+mod spans;
 mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
@@ -62,4 +64,5 @@ pub use record::{Image, Record, RecordKind, Write};
 pub use row::{
     ActivationRow, EntityRow, KeyRow, PartEntity, PartPhase, PartRow, SagaRow, StagingRow,
 };
+pub use spans::{MoveSpan, SpanSink, SpanWork};
 pub use store::{EntityStore, HostStore, MemoryStore, Storage, StoreError};

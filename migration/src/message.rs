@@ -197,7 +197,6 @@ impl Message {
     }
 
     /// The one part that it is about, if there is one.
-    #[cfg(any(test, feature = "testkit"))]
     pub(crate) fn part(&self) -> Option<PartId> {
         match self {
             Self::Stage { part, .. }

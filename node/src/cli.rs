@@ -21,6 +21,8 @@ mod logs;
 mod migrate;
 mod node;
 mod options;
+#[cfg(feature = "otel")]
+mod otlp;
 mod output;
 mod recover;
 mod salvage;

@@ -223,6 +223,7 @@ async fn a_saga_alone_sends_stage_once_its_entities_are_frozen_and_gives_up_in_t
         slot: slot.clone(),
         on_stale: Arc::new(|_, _| {}),
         sagas: Arc::new(lampyrid::testkit::actors::NoObserver),
+        spans: None,
         on_hosting: Arc::new(|| {}),
         on_drained: Arc::new(|| {}),
         on_barred: Arc::new(|_| {}),

@@ -15,8 +15,6 @@ pub struct Envelope {
     pub from: Peer,
     /// The sender's view when it sent this; `None` while it has none (a process that joins).
     pub term: Option<Term>,
-    /// Trace id (W3C trace context) of what caused the message, if any.
-    pub trace: Option<u128>,
     /// The message of the channel's own type, encoded.
     #[serde(with = "serde_bytes")]
     pub body: Vec<u8>,
@@ -32,7 +30,7 @@ impl Envelope {
         term: Option<Term>,
         message: &T,
     ) -> Result<Self, CodecError> {
-        Ok(Self { version: PROTOCOL_VERSION, from, term, trace: None, body: encode(message)? })
+        Ok(Self { version: PROTOCOL_VERSION, from, term, body: encode(message)? })
     }
 
     /// Takes the message out.

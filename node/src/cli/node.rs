@@ -11,6 +11,8 @@ use tokio::sync::oneshot;
 
 use super::failure::Failure;
 use super::options::{CookieOrigin, NodeArgs, NodeOptions};
+#[cfg(feature = "otel")]
+use super::otlp::Otlp;
 use super::signals::Signals;
 use super::target::UrlFile;
 use super::{logs, output};
@@ -23,8 +25,17 @@ const EXIT_INTERRUPTED: i32 = 130;
 
 pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
     let signals = Signals::catch()?;
-    let NodeOptions { mut node, cookie, admin, admin_token, admin_tls, drift_rate, log } =
-        args.resolve(|name| std::env::var(name).ok())?;
+    let NodeOptions {
+        mut node,
+        cookie,
+        admin,
+        admin_token,
+        admin_tls,
+        drift_rate,
+        log,
+        #[cfg(feature = "otel")]
+        otlp,
+    } = args.resolve(|name| std::env::var(name).ok())?;
     logs::start(&log.filter, log.format, &log.source)?;
     explain(&node, cookie);
     let listener = AdminListener::bind(admin).await.map_err(|e| Failure::failed(e.to_string()))?;
@@ -36,7 +47,17 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
         None => listener,
     };
     let data_dir = node.data_dir.clone();
-    let node = Arc::new(Node::start(node).await.map_err(|error| match error {
+    let builder = Node::builder(node);
+    #[cfg(feature = "otel")]
+    let (builder, traces) = match otlp {
+        Some(options) => {
+            let otlp = Otlp::new(options, tokio::runtime::Handle::current())?;
+            let (running, make) = otlp.parts();
+            (builder.spans(Arc::new(make)), Some(running))
+        }
+        None => (builder, None),
+    };
+    let node = Arc::new(builder.start().await.map_err(|error| match error {
         StartError::NoSeed(_) => Failure::usage(error.to_string()),
         error => Failure::failed(error.to_string()),
     })?);
@@ -62,6 +83,10 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
         drift.abort();
     }
     server.shutdown().await;
+    #[cfg(feature = "otel")]
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
     result
 }
 

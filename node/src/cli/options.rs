@@ -14,6 +14,8 @@ use lampyrid_wire::BubbleId;
 use super::duration::Span;
 use super::failure::Failure;
 use super::logs::{DEFAULT_FILTER, LogFormat};
+#[cfg(feature = "otel")]
+use super::otlp::{OtlpOptions, Sample};
 use super::settings::{Flag, Kind, Settings, Source};
 
 /// Every setting of `lampyrid node`, by the name of its flag.
@@ -40,6 +42,10 @@ const SETTINGS: &[(&str, Kind)] = &[
     ("drift-rate", Kind::One),
     ("log", Kind::One),
     ("log-format", Kind::One),
+    #[cfg(feature = "otel")]
+    ("otlp-endpoint", Kind::One),
+    #[cfg(feature = "otel")]
+    ("otlp-sample", Kind::One),
 ];
 
 /// What is shown as the source of what nobody gave.
@@ -133,6 +139,15 @@ pub(crate) struct NodeArgs {
     /// How log lines look: text or json [default: text]
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// Send spans of moves to the OpenTelemetry collector there (OTLP over plain HTTP), such as
+    /// http://127.0.0.1:4318
+    #[cfg(feature = "otel")]
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+    /// The share of moves that are traced, from 0 to 1; the same in all processes [default: 0.01]
+    #[cfg(feature = "otel")]
+    #[arg(long, value_name = "RATIO", allow_negative_numbers = true)]
+    otlp_sample: Option<String>,
     /// Leave when stdin ends: whoever started this process with a pipe has gone
     #[arg(long, hide = true)]
     pub(crate) leave_when_stdin_ends: bool,
@@ -155,6 +170,9 @@ pub(crate) struct NodeOptions {
     pub(crate) drift_rate: Option<u32>,
     /// See [`super::logs::start`].
     pub(crate) log: Log,
+    /// Where spans go, if anywhere.
+    #[cfg(feature = "otel")]
+    pub(crate) otlp: Option<OtlpOptions>,
 }
 
 /// What to log, and who said so.
@@ -253,7 +271,17 @@ impl NodeArgs {
             files.check(&node.name).map_err(|error| settings.fault(error.setting(), error))?;
         }
         let cookie = CookieOrigin::Fleeting;
-        let options = NodeOptions { node, cookie, admin, admin_token, admin_tls, drift_rate, log };
+        let options = NodeOptions {
+            node,
+            cookie,
+            admin,
+            admin_token,
+            admin_tls,
+            drift_rate,
+            log,
+            #[cfg(feature = "otel")]
+            otlp: otlp(&settings)?,
+        };
         Ok((settings, options))
     }
 
@@ -285,6 +313,10 @@ impl NodeArgs {
             ("drift-rate", one(&self.drift_rate)),
             ("log", one(&self.log)),
             ("log-format", one(&self.log_format)),
+            #[cfg(feature = "otel")]
+            ("otlp-endpoint", one(&self.otlp_endpoint)),
+            #[cfg(feature = "otel")]
+            ("otlp-sample", one(&self.otlp_sample)),
         ]
     }
 }
@@ -422,6 +454,20 @@ fn drift(settings: &Settings) -> Result<Option<u32>, Failure> {
     }
 }
 
+/// A share alone would be of nothing.
+#[cfg(feature = "otel")]
+fn otlp(settings: &Settings) -> Result<Option<OtlpOptions>, Failure> {
+    let sample = settings.one::<Sample>("otlp-sample")?;
+    match (settings.one("otlp-endpoint")?, sample) {
+        (Some(endpoint), sample) => {
+            let sample = sample.unwrap_or_else(|| Sample::new(Sample::DEFAULT_RATIO));
+            Ok(Some(OtlpOptions { endpoint, sample }))
+        }
+        (None, Some(_)) => Err(settings.fault("otlp-sample", "it needs --otlp-endpoint")),
+        (None, None) => Ok(None),
+    }
+}
+
 fn log(settings: &Settings, variable: impl Fn(&str) -> Option<String>) -> Result<Log, Failure> {
     let format = settings.one::<String>("log-format")?;
     let format = match format.map(|text| (LogFormat::from_str(&text, true), text)) {
@@ -532,6 +578,8 @@ fn default(key: &str, options: &NodeOptions) -> String {
         "allow-insecure-bind" => node.allow_insecure_bind.to_string(),
         "drift-rate" => options.drift_rate.map_or_else(none, |rate| rate.to_string()),
         "log-format" => format!("{:?}", options.log.format).to_ascii_lowercase(),
+        #[cfg(feature = "otel")]
+        "otlp-sample" if options.otlp.is_some() => Sample::DEFAULT_RATIO.to_string(),
         _ => none(),
     }
 }
@@ -763,12 +811,44 @@ mod tests {
             .map(|line| line.strip_prefix("# ").unwrap_or(line))
             .filter(|line| line.contains(" = ") && !line.contains("-file = "))
             .filter(|line| !line.contains("tls-") && !line.starts_with("bubble = "))
+            .filter(|line| cfg!(feature = "otel") || !line.starts_with("otlp-"))
             .map(|line| format!("{line}\n"))
             .collect();
         let config = file(&all);
         let config = config.path().to_str().unwrap();
         let only = Only::try_parse_from(["node", "--config", config]).unwrap();
         only.args.check(|_| None).unwrap();
+    }
+
+    #[cfg(feature = "otel")]
+    #[test]
+    fn spans_go_where_flag_variable_or_file_say() {
+        assert!(resolve(&[], &[]).unwrap().otlp.is_none());
+        let variable = [("LAMPYRID_OTLP_ENDPOINT", "http://127.0.0.1:4318")];
+        let otlp = resolve(&[], &variable).unwrap().otlp.unwrap();
+        assert_eq!(otlp.endpoint.to_string(), "http://127.0.0.1:4318/v1/traces");
+        assert_eq!(otlp.sample, "0.01".parse().unwrap());
+        let config = file("otlp-endpoint = 'http://a:1'\notlp-sample = 0.5\n");
+        let config = config.path().to_str().unwrap();
+        let args = ["--config", config, "--otlp-sample", "1"];
+        let otlp = resolve(&args, &[]).unwrap().otlp.unwrap();
+        assert_eq!(otlp.endpoint.to_string(), "http://a:1/v1/traces");
+        assert_eq!(otlp.sample, "1".parse().unwrap());
+        refused(&["--otlp-sample", "1"], &[], "--otlp-sample: it needs --otlp-endpoint");
+        refused(&["--otlp-endpoint", "https://a:1"], &[], "--otlp-endpoint: `https://a:1`: only");
+        let both = ["--otlp-endpoint", "http://a:1", "--otlp-sample", "1.5"];
+        refused(&both, &[], "--otlp-sample: `1.5`: a share");
+    }
+
+    #[cfg(not(feature = "otel"))]
+    #[test]
+    fn a_build_without_traces_does_not_know_their_options() {
+        let args = ["node", "--otlp-endpoint", "http://127.0.0.1:4318"];
+        let error = Only::try_parse_from(args).map(|_| ()).unwrap_err();
+        assert_eq!(error.kind(), clap::error::ErrorKind::UnknownArgument);
+        let config = file("otlp-endpoint = 'http://a:1'\n");
+        let path = config.path().to_str().unwrap();
+        refused(&["--config", path], &[], &format!("{path}:1: unknown setting `otlp-endpoint`"));
     }
 
     #[test]

@@ -1,10 +1,14 @@
 use std::sync::Arc;
 
-use lampyrid_migration::{EntityStore, HostStore, Limits, MoveHooks, Storage};
+use lampyrid_migration::{EntityStore, HostStore, Limits, MoveHooks, SpanSink, Storage};
+use lampyrid_wire::Member;
 
 use super::{Node, StartError, boot};
 use crate::config::NodeConfig;
 use crate::requests::RequestHandler;
+
+/// Makes the sink of spans of a process, once it is known which it is.
+pub(crate) type MakeSpanSink = Arc<dyn Fn(&Member) -> Arc<dyn SpanSink> + Send + Sync>;
 
 /// What a host brings along.
 #[derive(Clone)]
@@ -13,6 +17,7 @@ pub(super) struct Host {
     pub(super) hooks: Option<Arc<dyn MoveHooks>>,
     pub(super) limits: Limits,
     pub(super) requests: Option<Arc<dyn RequestHandler>>,
+    pub(super) spans: Option<MakeSpanSink>,
 }
 
 /// A process that is to start, and what its host brings along.
@@ -35,6 +40,7 @@ impl NodeBuilder {
             hooks: None,
             limits: Limits::default(),
             requests: None,
+            spans: None,
         };
         Self { config, host }
     }
@@ -60,6 +66,13 @@ impl NodeBuilder {
     /// What may be under way at once, and how long it may take.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.host.limits = limits;
+        self
+    }
+
+    /// Moves are drawn as spans there.
+    #[cfg(feature = "otel")]
+    pub(crate) fn spans(mut self, make: MakeSpanSink) -> Self {
+        self.host.spans = Some(make);
         self
     }
 

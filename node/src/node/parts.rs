@@ -256,6 +256,7 @@ impl Parts {
         let (hosting, drained) = (Arc::clone(&self.hosting), Arc::clone(&self.drained));
         let registry = LateRegistry(Arc::clone(&self.registry));
         let events = self.events.clone();
+        let spans = host.spans.as_ref().map(|sink| sink(&self.me));
         move || {
             let (named, port, barring) = (view.clone(), port.clone(), port.clone());
             let (hosting, drained) = (Arc::clone(&hosting), Arc::clone(&drained));
@@ -275,6 +276,7 @@ impl Parts {
                 on_stale: Arc::new(move |peer: Peer, _| port.stale_peer(peer.process)),
                 on_hosting: Arc::new(move || hosting.notify_one()),
                 sagas: Arc::new(events.clone()),
+                spans: spans.clone(),
                 on_drained: Arc::new(move || drained.notify_one()),
                 directory: Arc::new(registry.clone()),
                 on_barred: Arc::new(move |processes| barring.bar(processes)),

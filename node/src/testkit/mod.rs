@@ -53,7 +53,8 @@ pub mod actors {
     };
     pub use lampyrid_migration::{
         Directory, HostStore, JournalSource, Message as SagaMessage, MigrationActor,
-        MigrationArguments, MigrationMessage, NoObserver, SagaObserver, Storage,
+        MigrationArguments, MigrationMessage, MoveSpan, NoObserver, SagaObserver, SpanSink,
+        SpanWork, Storage,
     };
     pub use lampyrid_registry::{
         Counters as RegistryFigures, Hooks, NoHooks, Post, RegistryActor, RegistryArguments,

@@ -99,6 +99,7 @@ impl Concerns {
             on_stale: Arc::new(|_, _| {}),
             on_hosting: Arc::new(|| {}),
             sagas: Arc::new(lampyrid_migration::NoObserver),
+            spans: None,
             directory: Arc::new(HostOf(registry.clone())),
             on_drained: Arc::new(|| {}),
             on_barred: Arc::new(|_| {}),
