@@ -27,7 +27,7 @@ const BUFFER: usize = 16;
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// What a client that comes back names.
-const LAST_EVENT_ID: &str = "last-event-id";
+pub(super) const LAST_EVENT_ID: &str = "last-event-id";
 
 /// `GET /v1/events`: server-sent events, the current state first, or what came after
 /// `Last-Event-ID`. A client that takes nothing for long is cut off.
@@ -51,7 +51,7 @@ pub(crate) async fn stream(
     Ok(response)
 }
 
-fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
+pub(super) fn last_event(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(given) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
     let id = given.to_str().ok().and_then(|text| text.trim().parse().ok());
     id.map(Some).ok_or_else(|| {

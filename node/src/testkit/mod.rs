@@ -13,6 +13,7 @@ use lampyrid_wire::{Incarnation, Member, ProcessId};
 
 mod auditor;
 mod cluster;
+pub mod fuzz;
 mod manual_view;
 mod network;
 mod recorder;

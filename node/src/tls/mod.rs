@@ -6,6 +6,8 @@
 pub(crate) mod authority;
 mod error;
 mod files;
+#[cfg(feature = "testkit")]
+pub(crate) mod fuzz;
 mod linger;
 mod pem;
 pub(crate) mod record;
@@ -19,6 +21,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate, ServerConfig};
 
 pub use error::TlsError;
+#[cfg(feature = "cli")]
+pub(crate) use files::exposed_mode;
 pub(crate) use linger::linger;
 pub(crate) use pem::{Pair, content, roots};
 #[cfg(test)]
