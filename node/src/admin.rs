@@ -12,6 +12,8 @@ mod drain;
 mod entities;
 mod events;
 mod extract;
+#[cfg(feature = "testkit")]
+pub(crate) mod fuzz;
 pub mod limits;
 mod metrics;
 mod migrations;

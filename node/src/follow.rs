@@ -184,6 +184,30 @@ impl crate::Node {
     ///
     /// # Errors
     /// [`FollowError`]. Whether `ask` had an effect where its answer was lost is for it to say.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::time::Duration;
+    /// # use lampyrid::config::{Cookie, NodeConfig};
+    /// use lampyrid::{EntityError, Node, Reason};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let node = Node::start(NodeConfig::new("a", Cookie::random())).await?;
+    /// # node.ready().await;
+    /// # let bubble = node.create_bubble(None).await?;
+    /// # let one = lampyrid::NewEntities::One(None);
+    /// # let id = node.migration().create(bubble, one, "lit".into()).await?[0];
+    /// let limit = Duration::from_secs(5);
+    /// let entity = node.follow(id, limit, async |place| match place.here {
+    ///     true => node.migration().get(id).await,
+    ///     // Here the host asks `place.process` in its own way, at `place.admin` for one.
+    ///     false => Err(EntityError { reason: Reason::Isolated, moved_to: None }),
+    /// });
+    /// assert_eq!(entity.await?.state, "lit");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn follow<T, Asked>(
         &self,
         id: EntityId,

@@ -134,6 +134,31 @@ impl Node {
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running.
+    ///
+    /// # Examples
+    /// ```
+    /// use lampyrid::Node;
+    /// use lampyrid::config::{Cookie, NodeConfig};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let directory = tempfile::tempdir()?;
+    /// # let directory = directory.path().join("a");
+    /// let mut config = NodeConfig::new("a", Cookie::new(b"a secret the processes share")?);
+    /// config.data_dir = Some(directory);
+    /// config.join = Vec::new(); // or seeds: "host:7001".parse()?
+    /// let node = Node::start(config).await?;
+    /// // Whichever comes first: a process that cannot go on is never ready.
+    /// tokio::select! {
+    ///     () = node.ready() => {}
+    ///     end = node.stopped() => return Ok(end?),
+    /// }
+    /// println!("others join at {}", node.member().address);
+    /// node.leave();
+    /// node.stopped().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn start(config: NodeConfig) -> Result<Self, StartError> {
         Self::builder(config).start().await
     }
@@ -193,6 +218,38 @@ impl Node {
     ///
     /// # Errors
     /// [`AskError`], which says whether a handler may have carried the request out.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::{sync::Arc, time::Duration};
+    ///
+    /// use bytes::Bytes;
+    /// # use lampyrid::config::{Cookie, NodeConfig};
+    /// use lampyrid::{EntityError, EntityRequest, Node, RequestHandler, Requests, async_trait};
+    ///
+    /// /// Answers with the state and what was asked.
+    /// struct Echo;
+    ///
+    /// #[async_trait]
+    /// impl RequestHandler for Echo {
+    ///     async fn answer(&self, asked: EntityRequest, _: &Requests) -> Result<Bytes, EntityError> {
+    ///         Ok([asked.entity.state, asked.body].concat().into())
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let config = NodeConfig::new("a", Cookie::random());
+    /// let node = Node::builder(config).requests(Arc::new(Echo)).start().await?;
+    /// # node.ready().await;
+    /// # let bubble = node.create_bubble(None).await?;
+    /// # let one = lampyrid::NewEntities::One(None);
+    /// # let id = node.migration().create(bubble, one, Bytes::from("sun")).await?[0];
+    /// let answer = node.ask(id, Bytes::from("day"), Duration::from_secs(5)).await?;
+    /// assert_eq!(answer, "sunday");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn ask(&self, id: EntityId, body: Bytes, limit: Duration) -> Result<Bytes, AskError> {
         self.requests.ask(id, body, limit).await
     }
@@ -205,6 +262,31 @@ impl Node {
 
     /// What happens in this process: what came after the event of that id, or the current state
     /// first. The stream ends some time after the process.
+    ///
+    /// # Examples
+    /// ```
+    /// # use lampyrid::config::{Cookie, NodeConfig};
+    /// use lampyrid::{Node, NodeEvent, Status};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let node = Node::start(NodeConfig::new("a", Cookie::random())).await?;
+    /// let mut events = node.events(None);
+    /// let mut last = None;
+    /// while let Some(numbered) = events.next().await {
+    ///     last = Some(numbered.id);
+    ///     match numbered.event {
+    ///         NodeEvent::View(state) if state.status == Status::Active => break,
+    ///         NodeEvent::Gap => println!("some were left out; the current state follows"),
+    ///         _ => {}
+    ///     }
+    /// }
+    /// // Somebody who comes back goes on where he was.
+    /// let again = node.events(last);
+    /// # drop(again);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
     pub fn events(&self, after: Option<u64>) -> EventStream {
         self.events.subscribe(after)
@@ -214,6 +296,23 @@ impl Node {
     ///
     /// # Errors
     /// [`BubbleError`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use lampyrid::config::{Cookie, NodeConfig};
+    /// use lampyrid::{BubbleId, Node};
+    ///
+    /// # #[tokio::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let node = Node::start(NodeConfig::new("a", Cookie::random())).await?;
+    /// # node.ready().await;
+    /// let market = node.create_bubble(Some(BubbleId::from_name("market"))).await?;
+    /// // From now on every process can look up who hosts it, without a message.
+    /// assert_eq!(node.registry().find_process(market), Some(node.member().process));
+    /// node.retire_bubble(market).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn create_bubble(&self, id: Option<BubbleId>) -> Result<BubbleId, BubbleError> {
         let id = self.migration.create_bubble(id).await?;
         self.registrar.register().await.map(|()| id)

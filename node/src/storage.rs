@@ -7,4 +7,4 @@ mod room;
 mod store;
 
 pub use directory::StorageError;
-pub(crate) use directory::{Lease, Notebook, Storage};
+pub(crate) use directory::{Lease, Notebook, Storage, private_directory};

@@ -58,6 +58,32 @@ impl Drop for Node {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn secrets_that_others_can_read_are_warned_of_and_a_data_directory_is_private() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = tempfile::tempdir().unwrap();
+    let (cookie, data) = (home.path().join("cookie"), home.path().join("a/b"));
+    std::fs::write(&cookie, "a secret of many").unwrap();
+    std::fs::set_permissions(&cookie, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let [cookie_file, data_dir] = [&cookie, &data].map(|path| path.to_str().unwrap());
+    // A port that is taken ends a start that has come so far.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = taken.local_addr().unwrap().to_string();
+    let told = |secret: &[&str]| {
+        let output = run(&[&["node", "--admin", &admin, "--data-dir", data_dir], secret].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(!text.contains("a secret of many"), "{text}");
+        text.contains("chmod 600") && text.contains(cookie_file) && text.contains("0644")
+    };
+    assert!(!told(&[]), "the one that it generates is private");
+    assert_eq!(std::fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+    assert!(told(&["--cookie-file", cookie_file]));
+    std::fs::set_permissions(&cookie, std::fs::Permissions::from_mode(0o600)).unwrap();
+    assert!(!told(&["--cookie-file", cookie_file]));
+}
+
 #[test]
 fn help_and_version_are_results() {
     for arguments in [&["--help"][..], &["node", "--help"], &["--version"], &["audit", "--version"]]

@@ -13,7 +13,8 @@ use lampyrid::{
     BubbleId, ClusterId, Expected, Limits, Member, MigrateRequest, MigrationCounters,
     MigrationHandle, NewEntities, Outcome, RegistryHandle, SagaState, Status, View,
 };
-use ractor::Actor;
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::mpsc::UnboundedSender;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -161,6 +162,69 @@ async fn the_coordinator_alone_gathers_what_the_members_of_its_view_host() {
     let sent = until("it asks the other member", || desk.recorder.sent().pop()).await;
     assert_eq!((sent.to, sent.channel), (other.process, Channel::Registry));
     actor.stop_and_wait(None, None).await.unwrap();
+}
+
+/// Stands in for the broadcaster: passes on what it is to publish.
+struct Listener;
+
+impl Actor for Listener {
+    type Msg = BroadcasterMessage;
+    type State = UnboundedSender<Publication>;
+    type Arguments = UnboundedSender<Publication>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<BroadcasterMessage>,
+        to: UnboundedSender<Publication>,
+    ) -> Result<UnboundedSender<Publication>, ActorProcessingErr> {
+        Ok(to)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<BroadcasterMessage>,
+        message: BroadcasterMessage,
+        to: &mut UnboundedSender<Publication>,
+    ) -> Result<(), ActorProcessingErr> {
+        if let BroadcasterMessage::Publish(publication) = message {
+            to.send(publication)?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn a_tick_of_the_coordinator_alone_publishes_what_it_has_gathered() {
+    let [me, other] = two();
+    let mut desk = desk(me.clone());
+    let (to, mut published) = tokio::sync::mpsc::unbounded_channel();
+    let (listener, _) = Actor::spawn(None, Listener, to).await.unwrap();
+    desk.gateway.broadcaster.fill(listener.clone());
+    let config = CoordinatorConfig::default();
+    let arguments = CoordinatorArguments {
+        clock: desk.clock.clone(),
+        nonce: BootNonce(1),
+        view: desk.view.handle().clone(),
+        post: desk.post.clone(),
+        hooks: Arc::new(NoHooks),
+        slot: desk.gateway.coordinator.clone(),
+        broadcaster: desk.gateway.broadcaster.clone(),
+        sequence: Arc::default(),
+        config: config.clone(),
+    };
+    let (actor, _) = Actor::spawn(None, CoordinatorActor, arguments).await.unwrap();
+    let event = desk.view.set_members(vec![me, other]);
+    let view = event.state.view.clone().unwrap();
+    actor.cast(CoordinatorMessage::View(event)).unwrap();
+    until("it asks the other member", || desk.recorder.sent().pop()).await;
+    // The other member says nothing. As long as no time passes, that is waited for.
+    assert!(published.try_recv().is_err());
+    desk.clock.advance(config.gather);
+    let publication = until("it waits no longer", || published.try_recv().ok()).await;
+    assert_eq!(publication.term, view.term());
+    assert!(publication.table.is_empty(), "nobody has told of anything");
+    actor.stop_and_wait(None, None).await.unwrap();
+    listener.stop_and_wait(None, None).await.unwrap();
 }
 
 #[tokio::test]

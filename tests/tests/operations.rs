@@ -141,3 +141,26 @@ fn the_unit_starts_with_options_that_the_program_takes() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && shown.contains("data-dir"), "{shown}{error}");
 }
+
+/// What ends in the same way whenever it is tried is not started again, and above all not what may
+/// be a copy.
+#[test]
+fn the_unit_starts_again_after_crashes_and_not_after_what_somebody_has_to_look_at() {
+    let unit = include_str!("../../docs/systemd/lampyrid@.service");
+    let of = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)).expect("a setting");
+    assert_eq!(of("Restart="), "on-failure");
+    let never: Vec<&str> = of("RestartPreventExitStatus=").split(' ').collect();
+    assert_eq!(never, ["1", "2"], "tests/tests/copies.rs has a copy end with 1");
+
+    let home = tempfile::tempdir().expect("a directory");
+    let node = |arguments: &[&str]| {
+        let output = Command::new(BINARY).arg("node").args(arguments).output().expect("it runs");
+        let code = output.status.code().expect("it exits").to_string();
+        assert!(never.contains(&code.as_str()), "{arguments:?}: exit {code}");
+        code
+    };
+    assert_eq!(node(&["--listen", "nowhere"]), "2");
+    let file = home.path().join("lampyrid.redb");
+    std::fs::write(&file, "no store at all").expect("a file");
+    assert_eq!(node(&["--data-dir", &home.path().display().to_string()]), "1");
+}

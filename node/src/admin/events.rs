@@ -31,7 +31,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const NO_ID: u64 = 0;
 
 /// What a client that comes back names.
-const LAST_EVENT_ID: &str = "last-event-id";
+pub(super) const LAST_EVENT_ID: &str = "last-event-id";
 
 /// `GET /v1/events`: server-sent events, the current state first, or what came after
 /// `Last-Event-ID`. A client that takes nothing for long is cut off.
@@ -57,7 +57,7 @@ pub(crate) async fn stream(
 
 /// What is no number was never an id here, so it is answered as every unknown id is: browsers do
 /// not come back after an error.
-fn last_event(headers: &HeaderMap) -> Option<u64> {
+pub(super) fn last_event(headers: &HeaderMap) -> Option<u64> {
     let given = headers.get(LAST_EVENT_ID).filter(|given| !given.is_empty())?;
     let id = given.to_str().ok().and_then(|text| text.trim().parse().ok());
     Some(id.unwrap_or(NO_ID))

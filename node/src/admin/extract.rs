@@ -66,7 +66,7 @@ async fn collect(body: Body) -> Result<Bytes, Problem> {
     }
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     // An array would be taken for the fields in their order.
     if bytes.trim_ascii_start().starts_with(b"[") {
         return Err(Problem::invalid("the body is an array; it must be an object"));

@@ -10,7 +10,7 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
-use super::options::{CookieOrigin, NodeArgs, NodeOptions};
+use super::options::{CookieOrigin, Exposed, NodeArgs, NodeOptions};
 #[cfg(feature = "otel")]
 use super::otlp::Otlp;
 use super::signals::Signals;
@@ -33,10 +33,15 @@ pub(crate) async fn run(args: NodeArgs) -> Result<(), Failure> {
         admin_tls,
         drift_rate,
         log,
+        exposed,
         #[cfg(feature = "otel")]
         otlp,
     } = args.resolve(|name| std::env::var(name).ok())?;
     logs::start(&log.filter, log.format, &log.source)?;
+    for Exposed { path, mode } in exposed {
+        let (file, mode) = (path.display(), format!("{mode:04o}"));
+        tracing::warn!(%file, mode, "others can read the secret in this file: chmod 600 it");
+    }
     explain(&node, cookie);
     let listener = AdminListener::bind(admin).await.map_err(|e| Failure::failed(e.to_string()))?;
     let (scheme, host) = (scheme(admin_tls.as_ref()), admin_host(listener.address(), &node));

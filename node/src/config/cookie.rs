@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use crate::links::limits::MIN_COOKIE_BYTES;
+use crate::storage::private_directory;
 
 /// The longest shared secret, in bytes.
 pub const MAX_COOKIE_BYTES: usize = 1_024;
@@ -77,12 +78,12 @@ impl Cookie {
 }
 
 /// The secret kept in a data directory, made (readable by its owner only) if there is none. The
-/// flag says whether it is new. Creates the directory.
+/// flag says whether it is new. Creates the directory, for its owner only.
 ///
 /// # Errors
 /// [`CookieError`].
 pub fn load_or_generate(data_dir: &Path) -> Result<(Cookie, bool), CookieError> {
-    fs::create_dir_all(data_dir)?;
+    private_directory(data_dir)?;
     let path = data_dir.join(COOKIE_FILE);
     match Cookie::read(&path) {
         Err(CookieError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
@@ -139,8 +140,9 @@ mod tests {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
-            let mode = fs::metadata(dir.join(COOKIE_FILE)).unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(&dir.join(COOKIE_FILE)), 0o600);
+            assert_eq!(mode(&dir), 0o700);
         }
     }
 }

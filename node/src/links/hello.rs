@@ -176,7 +176,16 @@ impl Transcript {
 
     /// The message and its MAC, to be sent.
     pub(crate) fn seal(&mut self, side: Side, message: &Message) -> Result<Vec<u8>, SealError> {
-        let mut bytes = encode(message).map_err(|_| SealError::Malformed)?;
+        let bytes = encode(message).map_err(|_| SealError::Malformed)?;
+        self.seal_bytes(side, bytes)
+    }
+
+    /// The same of a message that is bytes already.
+    pub(super) fn seal_bytes(
+        &mut self,
+        side: Side,
+        mut bytes: Vec<u8>,
+    ) -> Result<Vec<u8>, SealError> {
         if bytes.len() + MAC_BYTES > MAX_HELLO_BYTES {
             return Err(SealError::TooLong);
         }

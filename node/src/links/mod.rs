@@ -45,6 +45,8 @@ mod config;
 mod counters;
 mod dial;
 mod error;
+#[cfg(feature = "testkit")]
+pub(crate) mod fuzz;
 mod gateway;
 mod handle;
 mod handshake;

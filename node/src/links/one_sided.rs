@@ -19,13 +19,18 @@ pub(crate) async fn check(stream: TcpStream, secure: bool) -> Result<TcpStream, 
         }
         other => other?,
     };
-    let why = match (first[0], secure) {
-        (HELLO, false) => "it speaks TLS and this process does not",
-        (PLAIN_HELLO, true) => "it speaks no TLS and this process demands it",
-        _ => return Ok(stream),
-    };
+    let Some(why) = fault(first[0], secure) else { return Ok(stream) };
     refuse(stream).await;
     Err(HandshakeError::OneSided(why))
+}
+
+/// What a first byte tells of a dialler that cannot be understood.
+pub(super) fn fault(first: u8, secure: bool) -> Option<&'static str> {
+    match (first, secure) {
+        (HELLO, false) => Some("it speaks TLS and this process does not"),
+        (PLAIN_HELLO, true) => Some("it speaks no TLS and this process demands it"),
+        _ => None,
+    }
 }
 
 async fn refuse(mut stream: TcpStream) {

@@ -12,6 +12,8 @@
 mod counters;
 mod desk;
 mod error;
+#[cfg(feature = "testkit")]
+pub(crate) mod fuzz;
 mod handle;
 mod handler;
 mod message;

@@ -53,6 +53,12 @@ pub enum StorageError {
     },
 }
 
+/// Makes a directory for its owner only, and those above it that are missing; one that is there
+/// stays as it is.
+pub(crate) fn private_directory(path: &Path) -> std::io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// Everything that outlives the process, or pretends to.
 #[derive(Clone)]
 pub(crate) struct Storage {
@@ -113,10 +119,7 @@ impl Storage {
                 lease: Lease(None),
             });
         };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
+        private_directory(directory)
             .map_err(|source| StorageError::Directory { path: directory.to_owned(), source })?;
         Self::open_store(directory.join(STORE_FILE))
     }

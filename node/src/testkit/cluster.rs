@@ -119,6 +119,29 @@ impl Plan {
 
 /// Several whole processes in one, over a [`Network`]. Everything of a process runs but its
 /// sockets: its actors, their supervision, its journal and its store.
+///
+/// ```
+/// use bytes::Bytes;
+/// use lampyrid::NewEntities;
+/// use lampyrid::testkit::Plan;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let directory = tempfile::tempdir()?;
+/// let mut cluster = Plan::new(3).seed(7).data(directory.path()).start().await?;
+///
+/// let bubble = cluster.node(1).create_bubble(None).await?;
+/// let ids = cluster.node(1).migration().create(bubble, NewEntities::Many(5), Bytes::new()).await?;
+/// cluster.auditor().expect(ids);
+///
+/// cluster.crash(1).await;
+/// cluster.start(1).await?; // as itself: it has its directory still
+/// cluster.settled().await?;
+/// let findings = cluster.auditor().audit(cluster.running()).await?;
+/// assert!(findings.is_settled() && findings.active == 5, "{findings:?}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct Cluster {
     plan: Plan,

@@ -5,6 +5,28 @@ use lampyrid_wire::{Clock, ClusterId, Member};
 
 /// The view of one process as a test says that it is. Each change is published in its handle and
 /// given back as the event that subscribed actors are to be told.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use lampyrid::testkit::{ManualClock, ManualView, member};
+/// use lampyrid::{ClusterId, Status};
+///
+/// let (clock, cluster) = (Arc::new(ManualClock::new()), ClusterId::from_u128(1));
+/// let mut view = ManualView::new(clock, cluster, member(1));
+/// assert_eq!(view.handle().status(), Status::Joining);
+///
+/// // What an actor is told, and what it reads through its handle.
+/// let event = view.set_members(vec![member(1), member(2)]);
+/// assert_eq!(event.state.view.as_ref().map(|view| view.size()), Some(2));
+/// assert_eq!(view.handle().status(), Status::Active);
+///
+/// view.isolate();
+/// assert!(view.handle().permit().is_err(), "nothing may be changed now");
+/// view.reconnect();
+/// view.set_members(vec![member(2)]);
+/// assert_eq!(view.handle().status(), Status::Isolated, "the view goes on without it");
+/// ```
 #[derive(Debug)]
 pub struct ManualView {
     handle: ViewHandle,

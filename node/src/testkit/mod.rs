@@ -13,6 +13,7 @@ use lampyrid_wire::{Incarnation, Member, ProcessId};
 
 mod auditor;
 mod cluster;
+pub mod fuzz;
 mod manual_view;
 mod network;
 mod recorder;
@@ -20,7 +21,25 @@ mod station;
 
 pub use auditor::{Auditor, Findings};
 pub use cluster::{Cluster, Plan, TestError};
-pub use lampyrid_wire::{Clock, ManualClock, SystemClock};
+/// Time that passes when a test says so.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use lampyrid::testkit::{Clock, ManualClock};
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let clock = ManualClock::new();
+/// let alarm = tokio::spawn(clock.sleep_until(Duration::from_secs(3600)));
+/// clock.advance(Duration::from_secs(3600));
+/// alarm.await?; // at once
+/// assert_eq!(clock.now(), Duration::from_secs(3600));
+/// # Ok(())
+/// # }
+/// ```
+pub use lampyrid_wire::ManualClock;
+pub use lampyrid_wire::{Clock, SystemClock};
 pub use manual_view::ManualView;
 pub(crate) use network::Place;
 pub use network::{Faults, Network};
@@ -39,7 +58,53 @@ pub fn member(number: u16) -> Member {
     }
 }
 
-/// The actors, what each is started with, and what is said to it.
+/// The actors, what each is started with, and what is said to it. One of each, alone, is in
+/// tests/tests/actors_alone.rs; the coordinator, for one:
+///
+/// ```
+/// use std::{sync::Arc, time::Duration};
+///
+/// use lampyrid::testkit::{ManualClock, ManualView, Recorder, actors::*, member};
+/// use lampyrid::{ClusterId, RegistryHandle};
+/// use ractor::Actor;
+///
+/// # #[tokio::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let (clock, recorder) = (Arc::new(ManualClock::new()), Recorder::new());
+/// // Of processes 1 and 2 it is 2 that coordinates in this cluster, by the ring.
+/// let mut view = ManualView::new(clock.clone(), ClusterId::from_u128(1), member(2));
+/// let counters = Arc::new(RegistryFigures::default());
+/// let registry = RegistryHandle::new(view.handle().clone(), None).slot().clone();
+/// let (coordinator, broadcaster) = (Slot::new(), Slot::new());
+/// # let (slot, others) = (coordinator.clone(), broadcaster.clone());
+/// let gateway = Gateway { registry, coordinator, broadcaster, counters: counters.clone() };
+/// let arguments = CoordinatorArguments {
+///     clock,
+///     nonce: BootNonce(1),
+///     view: view.handle().clone(),
+///     post: Post::new(Arc::new(recorder.clone()), Arc::new(gateway), counters),
+///     hooks: Arc::new(NoHooks),
+///     slot,
+///     broadcaster: others,
+///     sequence: Arc::default(),
+///     config: CoordinatorConfig::default(),
+/// };
+/// let (actor, _) = Actor::spawn(None, CoordinatorActor, arguments).await?;
+/// actor.cast(CoordinatorMessage::View(view.set_members(vec![member(2), member(1)])))?;
+/// let asked = async {
+///     loop {
+///         tokio::task::yield_now().await;
+///         if let Some(sent) = recorder.sent().pop() {
+///             break sent.to;
+///         }
+///     }
+/// };
+/// let asked = tokio::time::timeout(Duration::from_secs(60), asked).await?;
+/// assert_eq!(asked, member(1).process, "what does it host?");
+/// actor.stop_and_wait(None, None).await?;
+/// # Ok(())
+/// # }
+/// ```
 pub mod actors {
     pub use lampyrid_coordinator::{
         BroadcasterActor, BroadcasterArguments, BroadcasterConfig, BroadcasterMessage,

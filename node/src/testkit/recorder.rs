@@ -50,6 +50,23 @@ pub enum Asked {
 
 /// Stands in for the links of an actor that is tested alone: remembers what it is given and sends
 /// nothing. Clones are the same recorder.
+///
+/// ```
+/// use bytes::Bytes;
+/// use lampyrid::testkit::actors::{Channel, LinkControl, Outbound};
+/// use lampyrid::testkit::{Asked, Recorder, member};
+///
+/// let recorder = Recorder::new();
+/// // What an actor does with the clone that it was given:
+/// let links = recorder.clone();
+/// links.keep(vec![member(2)]);
+/// links.send(member(2).process, Channel::Registry, Bytes::from("frame"))?;
+/// // What a test sees:
+/// assert_eq!(recorder.asked(), [Asked::Keep(vec![member(2)])]);
+/// assert_eq!(recorder.sent()[0].to, member(2).process);
+/// assert!(recorder.sent().is_empty(), "taken already");
+/// # Ok::<(), lampyrid::testkit::actors::SendError>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct Recorder(Arc<Mutex<Recorded>>);
 

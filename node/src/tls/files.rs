@@ -67,6 +67,13 @@ pub(super) fn check_secret(setting: &'static str, path: &Path) -> Result<(), Tls
     }
 }
 
+/// The mode of a file with a secret that others can read, if it is such a file.
+#[cfg(feature = "cli")]
+pub(crate) fn exposed_mode(path: &Path) -> Option<u32> {
+    // Pipes and devices are no files that lie about.
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).and_then(|of| exposed(&of))
+}
+
 #[cfg(unix)]
 fn exposed(of: &std::fs::Metadata) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;

@@ -8,6 +8,8 @@ mod date;
 mod error;
 mod fault;
 mod files;
+#[cfg(feature = "testkit")]
+pub(crate) mod fuzz;
 mod linger;
 mod pem;
 pub(crate) mod record;
@@ -23,6 +25,8 @@ use tokio_rustls::rustls::server::{NoServerSessionStorage, ParsedCertificate, Se
 pub(crate) use date::Date;
 pub use error::TlsError;
 pub(crate) use fault::describe;
+#[cfg(feature = "cli")]
+pub(crate) use files::exposed_mode;
 pub(crate) use linger::linger;
 pub(crate) use pem::{Pair, content, roots};
 #[cfg(test)]

@@ -35,15 +35,7 @@ impl Pair<'_> {
     ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), TlsError> {
         let chain = certificates(self.cert.0, self.cert.1)?;
         let (setting, path) = self.key;
-        let bytes = read(setting, path)?;
-        let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
-            let is_locked = bytes.windows(9).any(|window| window == b"ENCRYPTED");
-            content(setting, path, match is_locked {
-                true => "its key is encrypted: store it without a passphrase, readable by its owner only",
-                false => "there is no private key in it",
-            })
-        })?;
-        Ok((chain, key))
+        Ok((chain, key_in(setting, path, &read(setting, path)?)?))
     }
 
     /// The two do not go together.
@@ -59,13 +51,25 @@ impl Pair<'_> {
     }
 }
 
+type Chain = Vec<CertificateDer<'static>>;
+
 /// The certificates in a file, at least one.
-pub(crate) fn certificates(
+fn certificates(setting: &'static str, path: &Path) -> Result<Chain, TlsError> {
+    certificates_in(setting, path, &read(setting, path)?)
+}
+
+/// The authorities in a file.
+pub(crate) fn roots(setting: &'static str, path: &Path) -> Result<RootCertStore, TlsError> {
+    roots_in(setting, path, &read(setting, path)?)
+}
+
+/// The same of a file whose bytes are known.
+pub(super) fn certificates_in(
     setting: &'static str,
     path: &Path,
-) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let bytes = read(setting, path)?;
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    bytes: &[u8],
+) -> Result<Chain, TlsError> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(bytes).collect();
     match all {
         Ok(all) if !all.is_empty() => Ok(all),
         Ok(_) => Err(content(setting, path, "there is no certificate in it (PEM is expected)")),
@@ -73,10 +77,28 @@ pub(crate) fn certificates(
     }
 }
 
-/// The authorities in a file.
-pub(crate) fn roots(setting: &'static str, path: &Path) -> Result<RootCertStore, TlsError> {
+pub(super) fn key_in(
+    setting: &'static str,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(bytes).map_err(|_| {
+        let is_locked = bytes.windows(9).any(|window| window == b"ENCRYPTED");
+        let detail = match is_locked {
+            true => "its key is encrypted: store it without a passphrase, for its owner only",
+            false => "there is no private key in it",
+        };
+        content(setting, path, detail)
+    })
+}
+
+pub(super) fn roots_in(
+    setting: &'static str,
+    path: &Path,
+    bytes: &[u8],
+) -> Result<RootCertStore, TlsError> {
     let mut roots = RootCertStore::empty();
-    for authority in certificates(setting, path)? {
+    for authority in certificates_in(setting, path, bytes)? {
         roots.add(authority).map_err(|error| content(setting, path, error))?;
     }
     Ok(roots)
