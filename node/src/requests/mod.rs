@@ -1,6 +1,6 @@
 //! Requests of the host, brought to where an entity is and answered there.
 //!
-//! One request's way: [`Requests::ask`] (the rules of following are in [`crate::follow`]) finds the
+//! One request's way: [`Requests::ask`] (by the rules of `follow`) finds the
 //! entity, or remembers where it was (`places`), notes that it waits (`pending`) and sends the
 //! request on [`lampyrid_wire::Channel::Requests`]. The process there lets it in once (`seen`, `desk`), looks
 //! whether the entity serves, has the host's [`RequestHandler`] answer and sends the answer back.
