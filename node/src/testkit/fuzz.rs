@@ -44,7 +44,8 @@ mod tests {
         let mut seeds: Vec<_> = paths.iter().map(|path| fs::read(path).unwrap()).collect();
         if target == "pem" {
             // Keys are made here: one that lies about in a repository alarms people.
-            let files = Authority::new().files("a.example");
+            let authority = Authority::new();
+            let files = authority.files("a.example");
             seeds.extend([files.cert, files.key, files.ca].map(|path| fs::read(path).unwrap()));
         }
         seeds
