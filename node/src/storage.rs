@@ -7,4 +7,4 @@ mod room;
 mod store;
 
 pub use directory::StorageError;
-pub(crate) use directory::{Lease, Notebook, Storage, private_directory};
+pub(crate) use directory::{Lease, Notebook, STORE_FILE, Storage, private_directory};

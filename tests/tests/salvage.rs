@@ -50,12 +50,14 @@ fn a_lost_disk_comes_back_from_its_backup_as_another_process_without_what_lives_
     cluster.restart(2);
     cluster.wait_agreed();
 
-    // What comes after the backup: some move away for good, some move away and back, one ends.
+    // What comes after the backup: some move away for good, some move round and back, one ends.
     let to = cluster.admin(0).bubbles_of(&cluster.node(0).id()).remove(0);
     let back = cluster.admin(2).bubbles_of(&lost).remove(0);
     let (gone, returned) = (&ids[..10], &ids[10..15]);
     cluster.admin(2).migrate(&words(&ids[..15]), &to, 30_000).unwrap();
-    cluster.admin(0).migrate(&words(returned), &back, 30_000).unwrap();
+    let middle = cluster.admin(1).bubbles_of(&cluster.node(1).id()).remove(0);
+    cluster.admin(0).migrate(&words(returned), &middle, 30_000).unwrap();
+    cluster.admin(1).migrate(&words(returned), &back, 30_000).unwrap();
     cluster.admin(2).delete(&format!("/v1/entities/{}", ids[15])).unwrap();
     create(&cluster, 2, 5, "never in a backup");
 
@@ -83,8 +85,12 @@ fn a_lost_disk_comes_back_from_its_backup_as_another_process_without_what_lives_
     let (code, _, again) = run(&salvage);
     assert_eq!(code, Some(1), "{again}");
     assert!(again.contains("is there already"), "{again}");
+    let second = places.path().join("second");
+    let mut twice = salvage;
+    twice[5] = second.to_str().unwrap();
+    assert_eq!(run(&twice).0, Some(0));
 
-    // It joins as somebody else and serves them, two epochs on.
+    // It joins as somebody else and serves them, far on.
     let next = cluster.add(Options::default());
     cluster.node(next).wait_ready();
     assert_ne!(cluster.node(next).id(), lost);
@@ -93,7 +99,7 @@ fn a_lost_disk_comes_back_from_its_backup_as_another_process_without_what_lives_
     let served: BTreeSet<String> =
         listed.iter().map(|entity| entity["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(served, expected);
-    assert!(listed.iter().all(|entity| entity["epoch"] == 2), "{listed:?}");
+    assert!(listed.iter().all(|entity| entity["epoch"] == 1_u64 << 32), "{listed:?}");
     let read = cluster.admin(next).get(&format!("/v1/entities/{}", ids[20])).unwrap();
     assert_eq!(read.body["state"], Value::from("as it was"));
     for id in gone {
@@ -101,8 +107,20 @@ fn a_lost_disk_comes_back_from_its_backup_as_another_process_without_what_lives_
         assert_eq!(read.status, 200, "where it moved it has stayed: {read:?}");
     }
     // They move like all others.
-    let moved = cluster.admin(next).migrate(&words(&ids[20..30]), &to, 30_000).unwrap();
-    assert_eq!(moved.body["state"], "done");
+    for some in [returned, &ids[20..30]] {
+        let moved = cluster.admin(next).migrate(&words(some), &to, 30_000).unwrap();
+        let outcomes = moved.body["entities"].as_array().unwrap();
+        assert!(outcomes.iter().all(|moved| moved["outcome"] == "committed"), "{:?}", moved.body);
+    }
     let all: BTreeSet<String> = ids.iter().cloned().collect();
+    cluster.wait_exactly_once(&all);
+
+    // A second one of the same backup is the same process again, and finds no way in.
+    let cookie = cluster.path().join("cookie").display().to_string();
+    let seed = cluster.node(0).address();
+    let second = second.to_str().unwrap();
+    let words = ["node", "--data-dir", second, "--cookie-file", &cookie, "--join", &seed];
+    let (code, _, said) = run(&[&words[..], &["--join-timeout", "3s"]].concat());
+    assert_eq!(code, Some(1), "{said}");
     cluster.wait_exactly_once(&all);
 }

@@ -1,15 +1,19 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use lampyrid_membership::Status;
-use lampyrid_migration::Audit;
+use lampyrid_migration::{Audit, Reason};
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::routes::App;
+
+/// How long a scrape waits for the figures of entities; without, the last ones stand.
+const AUDIT_LIMIT: Duration = Duration::from_secs(1);
 
 /// The figures of one process. Its recorder is installed only while figures are recorded, so
 /// several nodes in one operating-system process do not mix theirs.
@@ -60,7 +64,9 @@ fn describe() {
 
 /// `GET /metrics`: what the shared handles say now, and what the node adds.
 pub(crate) async fn scrape(State(app): State<Arc<App>>) -> Response {
-    let audit = app.backend.audit().await;
+    // While the journal waits for its disk there is no answer, and a scrape does not wait for long.
+    let audit = tokio::time::timeout(AUDIT_LIMIT, app.backend.audit()).await;
+    let audit = audit.unwrap_or(Err(Reason::JournalFailed));
     let truth = |yes: bool| f64::from(u8::from(yes));
     with_local_recorder(&app.metrics.recorder, || {
         let views = app.backend.views();

@@ -1,6 +1,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use lampyrid_wire::SystemClock;
 use tokio::net::TcpStream;
@@ -25,7 +25,11 @@ const PROTOCOL: &[u8] = b"http/1.1";
 /// TLS 1.3 with a certificate of the server only: callers are known by their token. The files are
 /// read again when they have changed.
 #[derive(Debug)]
-pub struct AdminTls(Renewed<Loaded>);
+pub struct AdminTls {
+    files: Renewed<Loaded>,
+    /// What clients call the server, once that is known.
+    host: Arc<OnceLock<String>>,
+}
 
 #[derive(Debug, Clone)]
 struct Loaded {
@@ -45,13 +49,26 @@ impl AdminTls {
     pub fn new(cert: PathBuf, key: PathBuf) -> Result<Self, TlsError> {
         let files = vec![cert.clone(), key.clone()];
         let clock = Arc::new(SystemClock::new());
-        Renewed::new("admin", files, clock, move || Loaded::read(&cert, &key)).map(Self)
+        let host = Arc::<OnceLock<String>>::default();
+        let called = Arc::clone(&host);
+        let load = move || {
+            let loaded = Loaded::read(&cert, &key)?;
+            if let Some(host) = called.get().filter(|host| !loaded.names(host)) {
+                let cert = cert.display();
+                tracing::warn!(%cert, host, "the new certificate does not name this host: clients will refuse it");
+            }
+            Ok(loaded)
+        };
+        let files = Renewed::new("admin", files, clock, load)?;
+        Ok(Self { files, host })
     }
 
-    /// Whether the certificate names that host, a DNS name or an address.
-    pub(crate) fn names(&self, host: &str) -> bool {
-        let certificate = self.0.current().certificate;
-        ServerName::try_from(host).is_ok_and(|host| names(&certificate, &host))
+    /// Whether the certificate names that host, a DNS name or an address; those that come after it
+    /// are looked at as well.
+    pub(crate) fn serves(&self, host: &str) -> bool {
+        // Told once, at the start.
+        let _ = self.host.set(host.to_owned());
+        self.files.current().names(host)
     }
 
     /// Makes an accepted connection ready for requests, or says on it why not.
@@ -70,7 +87,7 @@ impl AdminTls {
             blunt::demand_tls(stream).await;
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it speaks no TLS"));
         }
-        let acceptor = TlsAcceptor::from(self.0.current().server);
+        let acceptor = TlsAcceptor::from(self.files.current().server);
         // The watch on writes lies under TLS, where a byte that is taken is one on its way.
         let stream = Stall::new(stream, WRITE_TIMEOUT);
         match acceptor.accept(stream).into_fallible().await {
@@ -84,6 +101,10 @@ impl AdminTls {
 }
 
 impl Loaded {
+    fn names(&self, host: &str) -> bool {
+        ServerName::try_from(host).is_ok_and(|host| names(&self.certificate, &host))
+    }
+
     fn read(cert: &Path, key: &Path) -> Result<Self, TlsError> {
         let pair = Pair { cert: ("admin-tls-cert", cert), key: ("admin-tls-key", key) };
         pair.check_secret()?;
@@ -133,8 +154,8 @@ mod tests {
         let admin = |files: &TlsFiles| AdminTls::new(files.cert.clone(), files.key.clone());
         let good = authority.files("a.example");
         let tls = admin(&good).unwrap();
-        assert!(tls.names("a.example") && !tls.names("b.example") && !tls.names("127.0.0.1"));
-        assert!(admin(&authority.files("127.0.0.1")).unwrap().names("127.0.0.1"));
+        assert!(tls.serves("a.example") && !tls.serves("b.example") && !tls.serves("127.0.0.1"));
+        assert!(admin(&authority.files("127.0.0.1")).unwrap().serves("127.0.0.1"));
         let refused = |files: &TlsFiles, setting: &str, why: &str| {
             let error = admin(files).unwrap_err();
             assert_eq!(error.setting(), setting, "{error}");

@@ -55,8 +55,8 @@ pub(crate) enum ClientError {
         status: StatusCode,
         code: String,
         detail: String,
-        /// The process that an entity has gone to.
-        moved_to: Option<ProcessId>,
+        /// Where an entity has gone to.
+        moved_to: Option<MovedTo>,
     },
 }
 
@@ -87,9 +87,12 @@ struct Problem {
     moved_to: Option<MovedTo>,
 }
 
-#[derive(Deserialize)]
-struct MovedTo {
-    process: ProcessId,
+/// Where an entity has gone to, and at which epoch it came there.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub(crate) struct MovedTo {
+    pub(crate) process: ProcessId,
+    #[serde(default)]
+    pub(crate) epoch: u64,
 }
 
 impl Client {
@@ -276,7 +279,7 @@ fn refusal(url: &str, status: StatusCode, body: &[u8]) -> ClientError {
         // It was reached no more than a port that speaks something else.
         Ok(Problem { code, detail, .. }) if code == TLS_REQUIRED => unreachable(url, detail),
         Ok(Problem { code, detail, moved_to }) => {
-            let (url, moved_to) = (url.to_owned(), moved_to.map(|to| to.process));
+            let url = url.to_owned();
             ClientError::Refused { url, status, code, detail, moved_to }
         }
         Err(_) => {

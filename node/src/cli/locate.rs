@@ -63,8 +63,8 @@ async fn round(client: &Client, args: &LocateArgs) -> Result<Option<(ProcessId, 
             Ok(here) => return Ok(Some((process, here))),
             Err(ClientError::Refused { moved_to: Some(to), .. }) if hops < MAX_HOPS => {
                 hops += 1;
-                places.retain(|(known, _)| *known != to);
-                if let Some(next) = admin(to) {
+                places.retain(|(known, _)| *known != to.process);
+                if let Some(next) = admin(to.process) {
                     places.push_front(next);
                 }
             }

@@ -212,7 +212,7 @@ fn explain(node: &NodeConfig, cookie: CookieOrigin) {
 /// The same for the admin HTTP.
 fn explain_admin(bound: SocketAddr, tls: Option<&AdminTls>, host: &str) {
     match tls {
-        Some(tls) if !tls.names(host) => tracing::warn!(
+        Some(tls) if !tls.serves(host) => tracing::warn!(
             host,
             "the certificate of --admin-tls-cert does not name the host of the URL that others are \
              told: clients will not accept it there"

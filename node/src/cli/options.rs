@@ -220,6 +220,13 @@ impl NodeArgs {
         &self,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<NodeOptions, Failure> {
+        #[cfg(not(feature = "otel"))]
+        if variable("LAMPYRID_OTLP_ENDPOINT").is_some_and(|endpoint| !endpoint.is_empty()) {
+            return Err(Failure::usage(
+                "LAMPYRID_OTLP_ENDPOINT: this program was built without traces; build it with \
+                 `--features otel`, or take the variable away",
+            ));
+        }
         let (settings, mut options) = self.read(&variable)?;
         let data_dir = options.node.data_dir.as_deref();
         let (cookie, origin, file) = match (given_cookie(&settings, &variable)?, data_dir) {

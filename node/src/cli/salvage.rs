@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use lampyrid_wire::{EntityId, OwnershipEpoch, ProcessId};
+use lampyrid_wire::{BubbleId, EntityId, ProcessId};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::answers::View;
+use super::answers::{Topology, View};
 use super::args::RecoverArgs;
 use super::audit::{Census, of_view};
-use super::client::{Client, ClientError};
+use super::client::{Client, ClientError, MovedTo};
 use super::confirm::{confirm, tell};
 use super::failure::Failure;
 use super::{output, target};
@@ -28,6 +28,7 @@ struct Bar {
 }
 
 pub(crate) async fn run(args: RecoverArgs, into: &Path) -> Result<(), Failure> {
+    Recovery::check_new(into)?;
     let recovery = Recovery::open(&args.data_dir).await?;
     let (url, source) = target::find_url(args.admin.as_deref(), None)?;
     let first = Client::new(&url, args.access.read()?);
@@ -35,9 +36,17 @@ pub(crate) async fn run(args: RecoverArgs, into: &Path) -> Result<(), Failure> {
     let members = of_view(&first).await?;
     is_gone(&first, &members, recovery.process()).await?;
     let owned = recovery.owned().await?;
-    let rest = left_out_nowhere(&members, recovery.process(), &owned).await?;
-    confirm(args.yes, &stake(&recovery, into, &owned, &rest))?;
-    recovery.salvage(into, rest.clone()).await?;
+    let rest = left_out_nowhere(&first, &members, &owned).await?;
+    if rest.is_empty() {
+        return Err(Failure::failed("nothing_to_take: all entities of the backup live elsewhere"));
+    }
+    let topology: Topology = first.get("/v1/topology").await?;
+    let hosted: BTreeSet<BubbleId> =
+        topology.processes.into_iter().flat_map(|process| process.bubbles).collect();
+    let moved = rest.iter().filter(|id| owned.get(id).is_some_and(|of| hosted.contains(of)));
+    let stake = Stake { owned: owned.len(), rest: &rest, moved: moved.count() };
+    confirm(args.yes, &stake.text(&recovery, into))?;
+    recovery.salvage(into, rest.clone(), hosted).await?;
     for id in &rest {
         output::line(&id.to_string())?;
     }
@@ -46,6 +55,17 @@ pub(crate) async fn run(args: RecoverArgs, into: &Path) -> Result<(), Failure> {
          from may never be started.\n",
         into.display()
     ))
+}
+
+/// The answer to `GET /v1/barred`.
+#[derive(Debug, Deserialize)]
+struct Bars {
+    barred: Vec<Barred>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Barred {
+    process: ProcessId,
 }
 
 /// The process of the backup is no member and never will be again, as all members know.
@@ -71,59 +91,86 @@ async fn is_gone(first: &Client, members: &[Client], process: ProcessId) -> Resu
     Ok(())
 }
 
-/// Those entities that no member has, and none has seen leave for anybody but the lost process.
+/// Those entities that no member has, and that were seen last on their way to a process that never
+/// comes back, or not at all.
 async fn left_out_nowhere(
+    first: &Client,
     members: &[Client],
-    lost: ProcessId,
-    owned: &BTreeMap<EntityId, OwnershipEpoch>,
+    owned: &BTreeMap<EntityId, BubbleId>,
 ) -> Result<BTreeSet<EntityId>, Failure> {
+    let bars: Bars = first.get("/v1/barred").await?;
+    let gone: BTreeSet<ProcessId> = bars.barred.into_iter().map(|bar| bar.process).collect();
     let census = Census::take(members).await?;
     let mut rest = BTreeSet::new();
     for id in owned.keys().filter(|id| !census.copies.contains_key(id)) {
         // One that moved while the members were listed is known to the one that it left.
-        if !is_elsewhere(members, lost, *id).await? {
+        if !is_elsewhere(members, &gone, *id).await? {
             rest.insert(*id);
         }
     }
     Ok(rest)
 }
 
-async fn is_elsewhere(members: &[Client], lost: ProcessId, id: EntityId) -> Result<bool, Failure> {
+async fn is_elsewhere(
+    members: &[Client],
+    gone: &BTreeSet<ProcessId>,
+    id: EntityId,
+) -> Result<bool, Failure> {
+    // Of several that saw it leave, the one that saw it last knows where it is.
+    let mut last: Option<MovedTo> = None;
     for member in members {
         match member.get::<Value>(&format!("/v1/entities/{id}")).await {
             Ok(_) => return Ok(true),
-            Err(ClientError::Refused { moved_to: Some(to), .. }) if to != lost => return Ok(true),
+            Err(ClientError::Refused { moved_to: Some(to), .. }) => {
+                last = Some(last.filter(|known| known.epoch > to.epoch).unwrap_or(to));
+            }
             Err(error) if error.is("unknown_entity") => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(false)
+    Ok(last.is_some_and(|to| !gone.contains(&to.process)))
 }
 
 /// What the operator has to know before entities are taken from a backup.
-fn stake(
-    recovery: &Recovery,
-    into: &Path,
-    owned: &BTreeMap<EntityId, OwnershipEpoch>,
-    rest: &BTreeSet<EntityId>,
-) -> String {
-    let mut text = format!("backup of    {}\n", recovery.process());
-    // Writing to a string cannot fail.
-    let _ = writeln!(text, "new process  {}", into.display());
-    let _ = writeln!(text, "entities     {} in the backup", owned.len());
-    let _ = writeln!(text, "elsewhere    {}, which are left out", owned.len() - rest.len());
-    let _ = writeln!(text, "to be taken  {}, as they were when it was made", rest.len());
-    for id in rest.iter().take(MAX_LINES) {
-        let _ = writeln!(text, "  {id}");
+struct Stake<'a> {
+    owned: usize,
+    rest: &'a BTreeSet<EntityId>,
+    /// Of these, in bubbles that others host by now.
+    moved: usize,
+}
+
+impl Stake<'_> {
+    fn text(&self, recovery: &Recovery, into: &Path) -> String {
+        let Self { owned, rest, moved } = self;
+        let mut text = format!("backup of    {}\n", recovery.process());
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "new process  {}", into.display());
+        let _ = writeln!(text, "entities     {owned} in the backup");
+        let _ = writeln!(text, "elsewhere    {}, which are left out", owned - rest.len());
+        let _ = writeln!(text, "to be taken  {}, as they were when it was made", rest.len());
+        if *moved > 0 {
+            let _ =
+                writeln!(text, "             {moved} of them in a new bubble: theirs has moved");
+        }
+        for id in rest.iter().take(MAX_LINES) {
+            let _ = writeln!(text, "  {id}");
+        }
+        if rest.len() > MAX_LINES {
+            let more = rest.len() - MAX_LINES;
+            let _ = writeln!(text, "  and {more} more, printed when they are taken");
+        }
+        text.push_str(
+            "No member has these or knows where else they went. One that was deleted since the backup\n\
+             is there again; what was written or created since is lost. One that moved to a process that\n\
+             is not in the view now will be there twice when that one comes back: start all, then this.\n",
+        );
+        let away = recovery.others();
+        if !away.is_empty() {
+            text.push_str("Members of its last view, so that none is missed:\n");
+        }
+        for member in away {
+            let _ = writeln!(text, "  {}  {}  {}", member.name, member.process, member.address);
+        }
+        text
     }
-    if rest.len() > MAX_LINES {
-        let _ =
-            writeln!(text, "  and {} more, printed when they are taken", rest.len() - MAX_LINES);
-    }
-    text.push_str(
-        "No member has these or knows where else they went. One that was deleted since the backup\n\
-         is there again; what was written or created since is lost. One that moved to a process that\n\
-         is not in the view now will be there twice when that one comes back: start all, then this.\n",
-    );
-    text
 }

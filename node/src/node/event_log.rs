@@ -93,6 +93,9 @@ struct Inner {
     kept: VecDeque<NumberedEvent>,
     /// Of all that are kept.
     bytes: usize,
+    /// The last ids of what was given first, to whom it may concern: whoever names one has seen
+    /// all of it.
+    seen_all: VecDeque<u64>,
     view: Option<Arc<ViewState>>,
     coordinator: Option<ProcessId>,
     topology: Option<Arc<TopologySnapshot>>,
@@ -114,6 +117,7 @@ impl EventLog {
             evicted,
             kept: VecDeque::new(),
             bytes: 0,
+            seen_all: VecDeque::new(),
             view: None,
             coordinator: None,
             topology: None,
@@ -200,9 +204,8 @@ impl Shared {
     /// What one who listens is given first, and the id after which it goes on.
     fn begin(&self, after: Option<u64>) -> (VecDeque<NumberedEvent>, u64) {
         let mut inner = self.lock();
-        let known = inner.evicted..inner.next;
         let backlog = match after {
-            Some(last) if known.contains(&last) => return (VecDeque::new(), last),
+            Some(last) if inner.knows(last) => return (VecDeque::new(), last),
             Some(_) => {
                 self.gaps.fetch_add(1, Ordering::Relaxed);
                 let gap = inner.number(NodeEvent::Gap);
@@ -210,7 +213,12 @@ impl Shared {
             }
             None => inner.current().collect(),
         };
-        (backlog, inner.next - 1)
+        let last = inner.next - 1;
+        if inner.seen_all.len() == MAX_EVENTS_KEPT {
+            inner.seen_all.pop_front();
+        }
+        inner.seen_all.push_back(last);
+        (backlog, last)
     }
 
     /// The first event after `last`: nothing if there is none yet, and an error if it is not kept.
@@ -228,6 +236,14 @@ impl Shared {
 struct Missed;
 
 impl Inner {
+    /// Whether one who has seen that event last needs only what came after it. Not so in the middle
+    /// of what is given first.
+    fn knows(&self, last: u64) -> bool {
+        let is_kept = || self.kept.binary_search_by_key(&last, |event| event.id).is_ok();
+        last == self.evicted
+            || (last > self.evicted && (is_kept() || self.seen_all.contains(&last)))
+    }
+
     /// The last ones, as many as there is room for, but at least one.
     fn keep(&mut self, event: NumberedEvent) {
         self.bytes += event.event.bytes();
@@ -389,6 +405,12 @@ mod tests {
         let mut back = log.subscribe(Some(all[1].id));
         assert_eq!(sagas(&take(&mut back, 1).await), [3]);
         assert_eq!(log.gaps(), 0);
+        // One that was cut off within the current state gets it anew.
+        let first = log.subscribe(None).next().await.unwrap().id;
+        let mut back = log.subscribe(Some(first));
+        let all = take(&mut back, 3).await;
+        assert_eq!(all[0].event, NodeEvent::Gap);
+        assert!(matches!(all[1].event, NodeEvent::View(_)), "{all:?}");
     }
 
     #[tokio::test]

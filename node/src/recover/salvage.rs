@@ -2,11 +2,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use lampyrid_membership::AcceptorState;
 use lampyrid_migration::{EntityRow, Image, Journal, Record, RecordKind, Write};
-use lampyrid_wire::{EntityId, OwnershipEpoch};
+use lampyrid_wire::{BubbleId, EntityId, Incarnation, OwnershipEpoch, ProcessId};
 
 use super::{RecoverError, Recovery, blocking};
-use crate::storage::{Storage, StorageError};
+use crate::storage::{STORE_FILE, Storage, StorageError};
 
 /// Entities in one transaction: some megabytes, if their states are small.
 const BATCH: usize = 1_000;
@@ -14,28 +15,40 @@ const BATCH: usize = 1_000;
 /// What ends the name of a directory that is not complete.
 const UNFINISHED: &str = "unfinished";
 
-/// How many ownership epochs on an entity is that was taken from a backup: as after a bar, beyond
-/// the move that the lost process may have been in.
-const EPOCHS_ON: u64 = 2;
+/// How many ownership epochs on an entity is that was taken from a backup. Members remember at which
+/// epochs they have had it since, and take no older one: this is more than any entity moves.
+const EPOCHS_ON: u64 = 1 << 32;
 
 impl Recovery {
-    /// The entities that the process owned, and their epochs.
+    /// Whether a directory can be made under that name.
+    ///
+    /// # Errors
+    /// [`RecoverError::Exists`] and [`RecoverError::Io`].
+    pub fn check_new(into: &Path) -> Result<(), RecoverError> {
+        is_free(into)
+    }
+
+    /// The entities that the process owned, and the bubbles they were in.
     ///
     /// # Errors
     /// [`RecoverError::Storage`].
-    pub async fn owned(&self) -> Result<BTreeMap<EntityId, OwnershipEpoch>, RecoverError> {
+    pub async fn owned(&self) -> Result<BTreeMap<EntityId, BubbleId>, RecoverError> {
         let storage = self.storage.clone();
         blocking(move || {
             let entities = storage.image()?.entities;
-            Ok(entities.into_iter().map(|(id, row)| (id, row.epoch)).collect())
+            Ok(entities.into_iter().map(|(id, row)| (id, row.bubble)).collect())
         })
         .await
     }
 
     /// Makes a data directory of a process that has not been started yet, with the bubbles of this
-    /// one and those of its entities that are in `keep`, two ownership epochs on. Nothing of its
-    /// identity, its promises and its moves comes along, and this directory is left as it is. The new
-    /// one appears under its name when it is complete and durable.
+    /// one and those of its entities that are in `keep`, 2^32 ownership epochs on. Bubbles of
+    /// `hosted` are others' by now: what was in them is in one fresh bubble. Nothing of its
+    /// identity, its promises and its moves comes along. The new directory appears under its name
+    /// when it is complete and durable.
+    ///
+    /// The new process has an id that follows from the old one: of two that were made of one backup
+    /// the second is refused by whoever has met the first.
     ///
     /// For a process whose disk is lost, from a backup of it alone. That none of `keep` lives
     /// elsewhere, and that the old process never comes back, is for the caller to know: bar it
@@ -44,30 +57,75 @@ impl Recovery {
     /// # Errors
     /// [`RecoverError::Exists`]: nothing was written. [`RecoverError::Storage`] and
     /// [`RecoverError::Io`]: there may be an unfinished directory, which the next call replaces.
-    pub async fn salvage(&self, into: &Path, keep: BTreeSet<EntityId>) -> Result<(), RecoverError> {
+    pub async fn salvage(
+        &self,
+        into: &Path,
+        keep: BTreeSet<EntityId>,
+        hosted: BTreeSet<BubbleId>,
+    ) -> Result<(), RecoverError> {
         let (storage, into) = (self.storage.clone(), into.to_owned());
+        let successor = successor(self.process());
         blocking(move || {
-            let exists = into.try_exists().map_err(|source| io(&into, source))?;
-            if exists {
-                return Err(RecoverError::Exists { path: into });
-            }
+            is_free(&into)?;
             let mut image = storage.image()?;
             image.entities.retain(|id, _| keep.contains(id));
+            rehouse(&mut image, &hosted);
             let unfinished = unfinished(&into);
-            match std::fs::remove_dir_all(&unfinished) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(io(&unfinished, error));
-                }
-                _ => {}
-            }
-            fill(&unfinished, image)?;
+            clear(&unfinished)?;
+            fill(&unfinished, image, successor)?;
             std::fs::rename(&unfinished, &into).map_err(|source| io(&into, source))?;
-            let parent = into.parent().filter(|parent| !parent.as_os_str().is_empty());
-            let parent = parent.unwrap_or(Path::new("."));
+            let parent = parent(&into);
             let synced = File::open(parent).and_then(|directory| directory.sync_all());
             synced.map_err(|source| io(parent, source))
         })
         .await
+    }
+}
+
+/// The id of the process that goes on with the entities of a lost one.
+fn successor(lost: ProcessId) -> ProcessId {
+    ProcessId::from_name(&format!("successor of {lost}"))
+}
+
+/// Refuses a name that is taken, or that cannot be in its directory.
+fn is_free(into: &Path) -> Result<(), RecoverError> {
+    // A link that leads nowhere is there as well.
+    match std::fs::symlink_metadata(into) {
+        Ok(_) => return Err(RecoverError::Exists { path: into.to_owned() }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io(into, error)),
+    }
+    let parent = parent(into);
+    std::fs::metadata(parent).map(drop).map_err(|source| io(parent, source))
+}
+
+fn parent(into: &Path) -> &Path {
+    let parent = into.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
+/// Removes what an earlier call has left unfinished, and nothing that somebody else has put there.
+fn clear(unfinished: &Path) -> Result<(), RecoverError> {
+    let files = match std::fs::read_dir(unfinished) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        files => files.map_err(|source| io(unfinished, source))?,
+    };
+    for file in files {
+        let file = file.map_err(|source| io(unfinished, source))?;
+        if !file.file_name().to_string_lossy().starts_with(STORE_FILE) {
+            return Err(RecoverError::Exists { path: file.path() });
+        }
+    }
+    std::fs::remove_dir_all(unfinished).map_err(|source| io(unfinished, source))
+}
+
+/// Takes entities out of bubbles that others host.
+fn rehouse(image: &mut Image, hosted: &BTreeSet<BubbleId>) {
+    image.bubbles.retain(|bubble| !hosted.contains(bubble));
+    let fresh = BubbleId::random();
+    for row in image.entities.values_mut().filter(|row| hosted.contains(&row.bubble)) {
+        row.bubble = fresh;
+        image.bubbles.insert(fresh);
     }
 }
 
@@ -83,7 +141,7 @@ fn unfinished(into: &Path) -> PathBuf {
 }
 
 /// Makes the directory, and lets go of it when everything in it is durable.
-fn fill(directory: &Path, image: Image) -> Result<(), RecoverError> {
+fn fill(directory: &Path, image: Image, process: ProcessId) -> Result<(), RecoverError> {
     let storage = Storage::open(Some(directory))?;
     let failed = |source| StorageError::Journal { path: directory.to_owned(), source };
     let mut journal = storage.database()?;
@@ -102,5 +160,8 @@ fn fill(directory: &Path, image: Image) -> Result<(), RecoverError> {
         journal.commit(&[vec![created]]).map_err(failed)?;
     }
     journal.settle().map_err(failed)?;
-    Ok(storage.set_has_bubbles()?)
+    storage.set_has_bubbles()?;
+    // Its first start is the incarnation after this one.
+    let identity = AcceptorState::new(process, Incarnation(0));
+    storage.acceptor.save(&identity).map_err(|source| storage.fault(source).into())
 }

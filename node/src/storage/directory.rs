@@ -13,7 +13,7 @@ use super::acceptor::ProcessTable;
 use super::store::{Store, WeakStore};
 
 /// The one file of a data directory that matters.
-const STORE_FILE: &str = "lampyrid.redb";
+pub(crate) const STORE_FILE: &str = "lampyrid.redb";
 
 /// Why a data directory cannot be used. It was left as it was.
 #[derive(Debug, thiserror::Error)]
