@@ -218,7 +218,9 @@ fn dashboard_alerts_and_documentation_name_what_is_there() {
         }
     }
     for (name, _) in names(&page) {
-        if !shown.types.contains_key(name) && !shown.series.contains_key(name) {
+        // Levels of logs are set by the names of crates.
+        let is_target = page.contains(&format!("{name}=debug"));
+        if !is_target && !shown.types.contains_key(name) && !shown.series.contains_key(name) {
             wrong.push(format!("docs/observability.md: {name} is not shown"));
         }
     }
