@@ -2,12 +2,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
 
 use lampyrid_membership::{Status, ViewEvent, ViewHandle, ViewState};
 use lampyrid_wire::{
     Alarm, BubbleId, Channel, Clock, Credit, Envelope, Epoch, Inbound, Outbound, Peer, ProcessId,
-    SendError, Slot, Term, Versions, decode, encode,
+    SendError, Slot, Term, encode,
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::sync::oneshot;
@@ -286,13 +285,14 @@ impl MigrationState {
         step.records.iter().for_each(|record| trace::recorded(view, record));
         let now = self.arguments.clock.now();
         let closed = self.spans.step(now, view, &step, |saga| core.report(saga));
+        let waited = !self.outbox.is_synced();
         let taken = self.outbox.take(step, credit);
         self.spans.hold(now, taken.as_ref().map(|(number, _)| *number), closed);
         if let Some((number, records)) = taken {
             let counters = &self.arguments.counters;
             MigrationCounters::add(&counters.transactions, 1);
             MigrationCounters::add(&counters.records, records.len());
-            if counters.journal_waits(Duration::ZERO).is_none() {
+            if !waited {
                 counters.set_journal_waits(Some(now));
             }
             self.writer.append(number, records).map_err(MigrationFault::Journal)?;
@@ -425,13 +425,11 @@ impl MigrationState {
     }
 
     fn take_frame(&mut self, inbound: Inbound) -> Result<(), MigrationFault> {
-        let Inbound { from, frame, credit } = inbound;
+        let from = inbound.from;
         let counters = &self.arguments.counters;
         MigrationCounters::add(&counters.messages_received, 1);
-        MigrationCounters::add(&counters.bytes_received, frame.len());
-        let opened = decode::<Envelope>(&frame)
-            .ok()
-            .filter(|envelope| Versions::OURS.include(envelope.version) && envelope.from == from);
+        MigrationCounters::add(&counters.bytes_received, inbound.frame.len());
+        let opened = Envelope::received(&inbound).ok();
         let opened = opened.and_then(|e| Some((e.term?, e.open::<Message>().ok()?)));
         let Some((term, message)) = opened else {
             MigrationCounters::add(&counters.undecodable, 1);
@@ -439,7 +437,7 @@ impl MigrationState {
             return Ok(());
         };
         self.spans.received(self.arguments.clock.now(), self.epoch(), &message);
-        self.step(Input::Received { from, term, message }, credit)
+        self.step(Input::Received { from, term, message }, inbound.credit)
     }
 
     /// The installed view's, for logs and spans.

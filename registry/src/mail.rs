@@ -2,8 +2,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lampyrid_wire::{
-    Channel, CodecError, Credit, Envelope, Inbound, Outbound, Peer, ProcessId, Term, Versions,
-    decode, encode,
+    Channel, CodecError, Credit, Envelope, EnvelopeError, Inbound, Outbound, Peer, ProcessId, Term,
+    encode,
 };
 
 use crate::{Counter, Counters, Destination, RegistryWire};
@@ -39,15 +39,12 @@ impl Mail {
 /// Why a frame is no message. Its sender is broken, hostile or of another version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MailError {
-    /// It does not decode.
+    /// What is in it does not decode.
     #[error(transparent)]
     Codec(#[from] CodecError),
-    /// The envelope names another sender than the session.
-    #[error("the envelope says it is from {0}, the session is another's")]
-    Forged(Peer),
-    /// The sender speaks another version.
-    #[error("protocol version {0} is not ours")]
-    Version(u16),
+    /// Its envelope is not taken.
+    #[error(transparent)]
+    Envelope(#[from] EnvelopeError),
     /// Messages of this channel come from members, so they have a term.
     #[error("the envelope carries no term")]
     NoTerm,
@@ -68,13 +65,7 @@ pub fn open(inbound: Inbound, counters: &Counters) -> Result<Mail, MailError> {
 }
 
 fn open_uncounted(inbound: Inbound) -> Result<(Mail, usize), MailError> {
-    let envelope: Envelope = decode(&inbound.frame)?;
-    if envelope.from != inbound.from {
-        return Err(MailError::Forged(envelope.from));
-    }
-    if !Versions::OURS.include(envelope.version) {
-        return Err(MailError::Version(envelope.version));
-    }
+    let envelope = Envelope::received(&inbound)?;
     let term = envelope.term.ok_or(MailError::NoTerm)?;
     let letter = Letter { from: envelope.from, term, message: envelope.open()? };
     Ok((Mail { letter, credit: inbound.credit }, inbound.frame.len()))

@@ -5,6 +5,7 @@
 mod admin;
 mod authority;
 mod cluster;
+mod copy;
 pub mod load;
 #[cfg(target_os = "linux")]
 pub mod netns;
@@ -20,6 +21,7 @@ mod witness;
 pub use admin::{Admin, Answer};
 pub use authority::Authority;
 pub use cluster::Cluster;
+pub use copy::copy_directory;
 pub use place::{Forward, Place};
 pub use process::{NodeProcess, Options};
 #[cfg(target_os = "linux")]

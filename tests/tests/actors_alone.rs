@@ -141,11 +141,8 @@ async fn the_registry_alone_asks_the_coordinator_of_its_view() {
     actor.stop_and_wait(None, None).await.unwrap();
 }
 
-#[tokio::test]
-async fn the_coordinator_alone_gathers_what_the_members_of_its_view_host() {
-    let [me, other] = two();
-    let mut desk = desk(me.clone());
-    let arguments = CoordinatorArguments {
+fn coordinator(desk: &Desk) -> CoordinatorArguments {
+    CoordinatorArguments {
         clock: desk.clock.clone(),
         nonce: BootNonce(1),
         view: desk.view.handle().clone(),
@@ -155,7 +152,14 @@ async fn the_coordinator_alone_gathers_what_the_members_of_its_view_host() {
         broadcaster: desk.gateway.broadcaster.clone(),
         sequence: Arc::default(),
         config: CoordinatorConfig::default(),
-    };
+    }
+}
+
+#[tokio::test]
+async fn the_coordinator_alone_gathers_what_the_members_of_its_view_host() {
+    let [me, other] = two();
+    let mut desk = desk(me.clone());
+    let arguments = coordinator(&desk);
     let (actor, _) = Actor::spawn(None, CoordinatorActor, arguments).await.unwrap();
     let event = desk.view.set_members(vec![me, other.clone()]);
     actor.cast(CoordinatorMessage::View(event)).unwrap();
@@ -200,18 +204,8 @@ async fn a_tick_of_the_coordinator_alone_publishes_what_it_has_gathered() {
     let (to, mut published) = tokio::sync::mpsc::unbounded_channel();
     let (listener, _) = Actor::spawn(None, Listener, to).await.unwrap();
     desk.gateway.broadcaster.fill(listener.clone());
-    let config = CoordinatorConfig::default();
-    let arguments = CoordinatorArguments {
-        clock: desk.clock.clone(),
-        nonce: BootNonce(1),
-        view: desk.view.handle().clone(),
-        post: desk.post.clone(),
-        hooks: Arc::new(NoHooks),
-        slot: desk.gateway.coordinator.clone(),
-        broadcaster: desk.gateway.broadcaster.clone(),
-        sequence: Arc::default(),
-        config: config.clone(),
-    };
+    let arguments = coordinator(&desk);
+    let config = arguments.config.clone();
     let (actor, _) = Actor::spawn(None, CoordinatorActor, arguments).await.unwrap();
     let event = desk.view.set_members(vec![me, other]);
     let view = event.state.view.clone().unwrap();

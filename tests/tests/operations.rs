@@ -3,10 +3,9 @@
 #![allow(missing_docs, clippy::expect_used, reason = "a test")]
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Command;
 
-use lampyrid_tests::{Cluster, Options};
+use lampyrid_tests::{Cluster, Options, copy_directory};
 use serde_json::json;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lampyrid-under-test");
@@ -71,13 +70,6 @@ fn five_loaded_processes_are_restarted_one_after_the_other() {
     cluster.wait_exactly_once(&all);
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("a new directory");
-    for file in std::fs::read_dir(from).expect("a directory").flatten() {
-        std::fs::copy(file.path(), to.join(file.file_name())).expect("a copy");
-    }
-}
-
 #[test]
 fn a_stopped_cluster_is_backed_up_and_restored_as_a_whole() {
     let (mut cluster, all) = stage(3, 50, false);
@@ -94,7 +86,7 @@ fn a_stopped_cluster_is_backed_up_and_restored_as_a_whole() {
     let backup = tempfile::tempdir().expect("a directory");
     for at in 0..3 {
         let place = backup.path().join(at.to_string());
-        copy(&cluster.data_dir(at), &place);
+        copy_directory(&cluster.data_dir(at), &place);
     }
     // What happens after the copy is undone by restoring it, everywhere.
     for at in 0..3 {
@@ -108,7 +100,7 @@ fn a_stopped_cluster_is_backed_up_and_restored_as_a_whole() {
         assert_eq!(cluster.terminate(at).code(), Some(0));
         let place = backup.path().join(at.to_string());
         std::fs::remove_dir_all(cluster.data_dir(at)).expect("it is there");
-        copy(&place, &cluster.data_dir(at));
+        copy_directory(&place, &cluster.data_dir(at));
     }
     for at in 0..3 {
         cluster.restart(at);

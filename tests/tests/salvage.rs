@@ -3,10 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::process::Command;
 
-use lampyrid_tests::{Cluster, Options};
+use lampyrid_tests::{Cluster, Options, copy_directory};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lampyrid-under-test");
@@ -16,13 +15,6 @@ fn run(words: &[&str]) -> (Option<i32>, BTreeSet<String>, String) {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     let lines = text(output.stdout).lines().map(str::to_owned).collect();
     (output.status.code(), lines, text(output.stderr))
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for file in std::fs::read_dir(from).unwrap().flatten() {
-        std::fs::copy(file.path(), to.join(file.file_name())).unwrap();
-    }
 }
 
 fn create(cluster: &Cluster, at: usize, count: usize, state: &str) -> Vec<String> {
@@ -46,7 +38,7 @@ fn a_lost_disk_comes_back_from_its_backup_as_another_process_without_what_lives_
     // Where the process that is added next has its data.
     let (backup, fresh) = (places.path().join("backup"), cluster.data_dir(cluster.size()));
     assert!(cluster.terminate(2).success());
-    copy(&cluster.data_dir(2), &backup);
+    copy_directory(&cluster.data_dir(2), &backup);
     cluster.restart(2);
     cluster.wait_agreed();
 

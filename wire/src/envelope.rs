@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use crate::{CodecError, PROTOCOL_VERSION, Peer, Term, decode, encode};
+use crate::{CodecError, Inbound, PROTOCOL_VERSION, Peer, Term, Versions, decode, encode};
 
 /// The largest frame that may be sent or taken, in bytes: one entity of the largest size (1 MiB)
 /// and room for what surrounds it.
@@ -20,7 +20,36 @@ pub struct Envelope {
     pub body: Vec<u8>,
 }
 
+/// Why the envelope of a frame is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EnvelopeError {
+    /// It does not decode.
+    #[error(transparent)]
+    Codec(#[from] CodecError),
+    /// It names another sender than the session.
+    #[error("the envelope says it is from {0}, the session is another's")]
+    Forged(Peer),
+    /// The sender speaks a version that this release does not.
+    #[error("protocol version {0} is not ours")]
+    Version(u16),
+}
+
 impl Envelope {
+    /// The envelope of a frame, if the session's peer has sent it in a version that is spoken here.
+    ///
+    /// # Errors
+    /// [`EnvelopeError`].
+    pub fn received(inbound: &Inbound) -> Result<Self, EnvelopeError> {
+        let envelope: Self = decode(&inbound.frame)?;
+        if envelope.from != inbound.from {
+            return Err(EnvelopeError::Forged(envelope.from));
+        }
+        if !Versions::OURS.include(envelope.version) {
+            return Err(EnvelopeError::Version(envelope.version));
+        }
+        Ok(envelope)
+    }
+
     /// Encodes `message` and puts it into an envelope.
     ///
     /// # Errors

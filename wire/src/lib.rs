@@ -17,7 +17,7 @@ mod versions;
 pub use alarm::Alarm;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use codec::{CodecError, decode, encode};
-pub use envelope::{Envelope, MAX_FRAME_BYTES};
+pub use envelope::{Envelope, EnvelopeError, MAX_FRAME_BYTES};
 pub use ids::{
     BootNonce, BubbleId, ClusterId, EntityId, Incarnation, ParseIdError, ProcessId, SagaId, StageId,
 };

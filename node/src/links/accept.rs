@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lampyrid_membership::RefusalReason;
 use tokio::net::TcpStream;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -121,26 +120,11 @@ pub(crate) fn report(shared: &Shared, address: SocketAddr, error: &HandshakeErro
             tracing::debug!(%address, %error, "not needed");
             return;
         }
-        HandshakeError::Refused(reason) => {
-            count(shared.counters.refusals(*reason), 1);
-            "refused"
-        }
-        HandshakeError::Versions { .. } => {
-            count(shared.counters.refusals(RefusalReason::Version), 1);
-            "version"
-        }
-        HandshakeError::Certificate(_) => {
-            count(shared.counters.refusals(RefusalReason::Certificate), 1);
-            "certificate"
-        }
-        HandshakeError::OneSided(_) => {
-            count(shared.counters.refusals(RefusalReason::Tls), 1);
-            "one-sided"
-        }
-        HandshakeError::Full(_) => {
-            count(shared.counters.refusals(RefusalReason::TooManySessions), 1);
-            "full"
-        }
+        HandshakeError::Refused(_) => "refused",
+        HandshakeError::Versions { .. } => "version",
+        HandshakeError::Certificate(_) => "certificate",
+        HandshakeError::OneSided(_) => "one-sided",
+        HandshakeError::Full(_) => "full",
         HandshakeError::Io(_) => {
             count(&shared.counters.garbage, 1);
             "io"
@@ -150,6 +134,9 @@ pub(crate) fn report(shared: &Shared, address: SocketAddr, error: &HandshakeErro
             "garbage"
         }
     };
+    if let Some(reason) = error.refusal() {
+        count(shared.counters.refusals(reason), 1);
+    }
     let line = format!("{} {error}", address.ip());
     if let Some(left_out) = shared.log.admit(shared.config.clock.now(), kind, &line) {
         tracing::warn!(%address, %error, left_out, "no session");

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use lampyrid_membership::{ProbeOutcome, RefusalReason};
+use lampyrid_membership::ProbeOutcome;
 use lampyrid_wire::ProcessId;
 use tokio::net::TcpStream;
 
@@ -23,18 +23,9 @@ pub(crate) async fn dial(shared: Arc<Shared>, address: SocketAddr) {
     let result = attempt(&shared, address).await;
     let outcome = match &result {
         Ok(process) | Err(HandshakeError::Duplicate(process)) => DialOutcome::Settled(*process),
-        Err(HandshakeError::Refused(reason)) => DialOutcome::Refused(*reason),
-        Err(HandshakeError::Versions { .. }) => DialOutcome::Refused(RefusalReason::Version),
-        Err(HandshakeError::Certificate(_)) => DialOutcome::Refused(RefusalReason::Certificate),
-        Err(HandshakeError::OneSided(_)) => DialOutcome::Refused(RefusalReason::Tls),
         Err(HandshakeError::Full(others)) => DialOutcome::Full(others.clone()),
         Err(HandshakeError::Ourselves) => DialOutcome::Ourselves,
-        Err(
-            HandshakeError::Silent
-            | HandshakeError::Io(_)
-            | HandshakeError::Garbage(_)
-            | HandshakeError::NotRunning,
-        ) => DialOutcome::Failed,
+        Err(error) => error.refusal().map_or(DialOutcome::Failed, DialOutcome::Refused),
     };
     if let Err(error) = result {
         match error {

@@ -67,6 +67,20 @@ pub(crate) enum HandshakeError {
     NotRunning,
 }
 
+impl HandshakeError {
+    /// What it is counted as, and told of, where somebody was refused.
+    pub(crate) fn refusal(&self) -> Option<RefusalReason> {
+        match self {
+            Self::Refused(reason) => Some(*reason),
+            Self::Versions { .. } => Some(RefusalReason::Version),
+            Self::Certificate(_) => Some(RefusalReason::Certificate),
+            Self::OneSided(_) => Some(RefusalReason::Tls),
+            Self::Full(_) => Some(RefusalReason::TooManySessions),
+            _ => None,
+        }
+    }
+}
+
 impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> Self {
         use rustls::{AlertDescription, Error};

@@ -25,7 +25,14 @@ impl Recovery {
     /// # Errors
     /// [`RecoverError::Exists`] and [`RecoverError::Io`].
     pub fn check_new(into: &Path) -> Result<(), RecoverError> {
-        is_free(into)
+        // A link that leads nowhere is there as well.
+        match std::fs::symlink_metadata(into) {
+            Ok(_) => return Err(RecoverError::Exists { path: into.to_owned() }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io(into, error)),
+        }
+        let parent = parent(into);
+        std::fs::metadata(parent).map(drop).map_err(|source| io(parent, source))
     }
 
     /// The entities that the process owned, and the bubbles they were in.
@@ -66,7 +73,7 @@ impl Recovery {
         let (storage, into) = (self.storage.clone(), into.to_owned());
         let successor = successor(self.process());
         blocking(move || {
-            is_free(&into)?;
+            Self::check_new(&into)?;
             let mut image = storage.image()?;
             image.entities.retain(|id, _| keep.contains(id));
             rehouse(&mut image, &hosted);
@@ -85,18 +92,6 @@ impl Recovery {
 /// The id of the process that goes on with the entities of a lost one.
 fn successor(lost: ProcessId) -> ProcessId {
     ProcessId::from_name(&format!("successor of {lost}"))
-}
-
-/// Refuses a name that is taken, or that cannot be in its directory.
-fn is_free(into: &Path) -> Result<(), RecoverError> {
-    // A link that leads nowhere is there as well.
-    match std::fs::symlink_metadata(into) {
-        Ok(_) => return Err(RecoverError::Exists { path: into.to_owned() }),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(io(into, error)),
-    }
-    let parent = parent(into);
-    std::fs::metadata(parent).map(drop).map_err(|source| io(parent, source))
 }
 
 fn parent(into: &Path) -> &Path {

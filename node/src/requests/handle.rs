@@ -6,7 +6,7 @@ use lampyrid_membership::{Status, View, ViewHandle};
 use lampyrid_migration::{MigrationHandle, MovedTo, Reason};
 use lampyrid_wire::{
     BootNonce, Channel, Clock, EntityId, Envelope, Inbound, Outbound, Peer, ProcessId, SendError,
-    Versions, encode,
+    encode,
 };
 use tokio::sync::watch;
 
@@ -261,7 +261,5 @@ impl Requests {
 }
 
 fn open(inbound: &Inbound) -> Option<RequestMessage> {
-    let envelope: Envelope = lampyrid_wire::decode(&inbound.frame).ok()?;
-    let known = Versions::OURS.include(envelope.version) && envelope.from == inbound.from;
-    known.then(|| envelope.open().ok())?
+    Envelope::received(inbound).ok()?.open().ok()
 }

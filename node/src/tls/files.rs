@@ -1,4 +1,4 @@
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -30,7 +30,7 @@ fn number(of: &std::fs::Metadata) -> u64 {
 /// The bytes of a file.
 pub(super) fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, TlsError> {
     let fault = |source| TlsError::Read { setting, path: path.to_owned(), source };
-    is_file(setting, path)?;
+    regular(setting, path)?;
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(fault)?;
     file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(fault)?;
@@ -41,11 +41,12 @@ pub(super) fn read(setting: &'static str, path: &Path) -> Result<Vec<u8>, TlsErr
     Ok(bytes)
 }
 
-/// A pipe would be waited for.
-fn is_file(setting: &'static str, path: &Path) -> Result<(), TlsError> {
+/// What a file is, unless it is none: a pipe would be waited for.
+fn regular(setting: &'static str, path: &Path) -> Result<Metadata, TlsError> {
     let fault = |source| TlsError::Read { setting, path: path.to_owned(), source };
-    match std::fs::metadata(path).map_err(fault)?.is_file() {
-        true => Ok(()),
+    let of = std::fs::metadata(path).map_err(fault)?;
+    match of.is_file() {
+        true => Ok(of),
         false => {
             let detail = "it is no file".to_owned();
             Err(TlsError::Content { setting, path: path.to_owned(), detail })
@@ -55,10 +56,7 @@ fn is_file(setting: &'static str, path: &Path) -> Result<(), TlsError> {
 
 /// Refuses a secret that others can read.
 pub(super) fn check_secret(setting: &'static str, path: &Path) -> Result<(), TlsError> {
-    let fault = |source| TlsError::Read { setting, path: path.to_owned(), source };
-    is_file(setting, path)?;
-    let of = std::fs::metadata(path).map_err(fault)?;
-    match exposed(&of) {
+    match exposed(&regular(setting, path)?) {
         None => Ok(()),
         Some(mode) => {
             let detail = format!("others can read it (mode {mode:04o}): chmod 600 it");
