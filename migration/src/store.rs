@@ -42,7 +42,8 @@ pub trait EntityStore: Send + Sync + 'static {
     /// It does not move, with [`crate::Reason::Refused`].
     fn freeze(&self, entity: EntityId, epoch: OwnershipEpoch) -> Result<Bytes, StoreError>;
 
-    /// It stays: go on with it.
+    /// It stays: go on with it. Also called for one that was not frozen. What is frozen need not be
+    /// remembered over a restart of the process.
     fn unfreeze(&self, entity: EntityId, epoch: OwnershipEpoch);
 
     /// Its state.
@@ -81,11 +82,14 @@ impl std::fmt::Debug for Storage {
     }
 }
 
+/// What the store was told to freeze, and nothing since.
+pub(crate) type Frozen = BTreeMap<EntityId, OwnershipEpoch>;
+
 /// A host's store, used by one thread at a time over the restarts of the actor.
 #[derive(Clone)]
 pub struct HostStore {
     store: Arc<dyn EntityStore>,
-    lease: Arc<Mutex<()>>,
+    lease: Arc<Mutex<Frozen>>,
 }
 
 impl HostStore {
@@ -104,9 +108,9 @@ impl HostStore {
         let (sender, calls) = channel();
         let Self { store, lease } = self.clone();
         std::thread::Builder::new().name("lampyrid-store".to_owned()).spawn(move || {
-            let _lease = lease.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut frozen = lease.lock().unwrap_or_else(PoisonError::into_inner);
             for call in calls {
-                if let Some(input) = perform(&*store, call) {
+                if let Some(input) = perform(&*store, &mut frozen, call) {
                     report(input);
                 }
             }
@@ -115,21 +119,36 @@ impl HostStore {
     }
 }
 
-fn perform(store: &dyn EntityStore, call: StoreCall) -> Option<Input> {
+pub(crate) fn perform(
+    store: &dyn EntityStore,
+    frozen: &mut Frozen,
+    call: StoreCall,
+) -> Option<Input> {
     let why = |error: StoreError| error.why;
     match call {
         StoreCall::Freeze(part, id, epoch) => {
+            frozen.insert(id, epoch);
             Some(Input::StoreFrozen(part, id, store.freeze(id, epoch).map_err(why)))
         }
         StoreCall::Unfreeze(id, epoch) => {
+            frozen.remove(&id);
             store.unfreeze(id, epoch);
             None
         }
+        StoreCall::UnfreezeAll => {
+            let stays = std::mem::take(frozen);
+            stays.into_iter().for_each(|(id, epoch)| store.unfreeze(id, epoch));
+            None
+        }
         StoreCall::Detach(id, epoch) => {
+            frozen.remove(&id);
             store.detach(id, epoch);
             None
         }
         StoreCall::Attach(id, bubble, epoch, state) => {
+            if frozen.get(&id).is_some_and(|at| *at < epoch) {
+                frozen.remove(&id);
+            }
             let attached = store.attach(id, bubble, epoch, state);
             attached.is_ok().then_some(Input::StoreAttached(id, epoch))
         }

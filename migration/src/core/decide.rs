@@ -73,7 +73,7 @@ impl Core {
         self.record(RecordKind::Commit, writes, out);
         self.lose_decision(out);
         self.lock_until_end(part, true);
-        self.unfreeze(&row, &stays, out);
+        self.unfreeze(&stays, out);
         if self.config.host_store {
             let gone = row.entities.iter().filter(|entity| leaving.contains(&entity.id));
             let calls = gone.map(|entity| StoreCall::Detach(entity.id, entity.epoch));
@@ -91,8 +91,8 @@ impl Core {
     }
 
     /// Gives entities that stay back to the host's store.
-    fn unfreeze(&self, row: &PartRow, stays: &[PartEntity], out: &mut Step) {
-        if !self.config.host_store || row.destination == self.config.me {
+    fn unfreeze(&self, stays: &[PartEntity], out: &mut Step) {
+        if !self.config.host_store {
             return;
         }
         for entity in stays {
@@ -128,7 +128,7 @@ impl Core {
         let refused = reasons(&row.entities, refused, reason);
         let row = Arc::new(row.at(PartPhase::Aborted, refused));
         self.record(RecordKind::Abort, vec![Write::Part(part, Some(Arc::clone(&row)))], out);
-        self.unfreeze(&row, &row.entities, out);
+        self.unfreeze(&row.entities, out);
         if was_prepared {
             self.send(row.destination, Message::Abort { part }, None, out);
         }

@@ -30,6 +30,14 @@ impl Core {
         self.moving.get(&id).is_some_and(|hold| hold.frozen.is_some())
     }
 
+    /// True from PREPARE on: the state in the journal is the one that leaves. Before it, while the
+    /// host's store is asked to freeze, what the store has is newer than the journal's.
+    fn is_prepared(&self, id: EntityId) -> bool {
+        let part = self.moving.get(&id).filter(|hold| hold.frozen.is_some()).map(|hold| hold.part);
+        let flight = part.and_then(|part| self.flights.get(&part));
+        part.is_some() && flight.is_none_or(|flight| flight.freezing.is_none())
+    }
+
     fn refusal(&self, id: EntityId, reason: Reason) -> EntityError {
         EntityError { reason, moved_to: self.image.moved.get(&id).copied() }
     }
@@ -175,7 +183,7 @@ impl Core {
     /// The host's store has the state: the journal need not keep it.
     pub(crate) fn on_attached(&mut self, id: EntityId, epoch: OwnershipEpoch, out: &mut Step) {
         let Some(row) = self.image.entities.get(&id) else { return };
-        if row.epoch != epoch || row.state.is_none() || self.is_frozen(id) {
+        if row.epoch != epoch || row.state.is_none() || self.is_prepared(id) {
             return;
         }
         let row = EntityRow { state: None, ..row.clone() };

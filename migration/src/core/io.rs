@@ -163,6 +163,8 @@ pub enum StoreCall {
     Freeze(PartId, EntityId, OwnershipEpoch),
     /// Serve it again.
     Unfreeze(EntityId, OwnershipEpoch),
+    /// Serve all again that is frozen still: a new life of the core, in which nothing leaves yet.
+    UnfreezeAll,
     /// It left or ended.
     Detach(EntityId, OwnershipEpoch),
     /// It is here at that epoch; answer with [`Input::StoreAttached`].

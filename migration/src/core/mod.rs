@@ -34,6 +34,8 @@ mod resend;
 mod retention;
 mod saga;
 mod source;
+#[cfg(test)]
+mod store_tests;
 mod taking;
 #[cfg(test)]
 mod tests;

@@ -178,5 +178,8 @@ impl Core {
                 out.effects.push(Effect::Store(call));
             }
         }
+        // No record tells of what was frozen for a part that was not prepared yet. What left is
+        // detached by now, and nothing else is on its way: what was prepared was aborted.
+        out.effects.push(Effect::Store(StoreCall::UnfreezeAll));
     }
 }
