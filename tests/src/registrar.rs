@@ -5,12 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use lampyrid::admin::AdminListener;
-use lampyrid::config::{Cookie, NodeConfig};
+use lampyrid::config::{Cookie, NodeConfig, TlsFiles};
 use lampyrid::{BubbleId, Member, Node, RegistryError};
 use serde_json::{Value, json};
 use tracing_subscriber::EnvFilter;
@@ -40,6 +40,7 @@ async fn main() {
 
 fn config(mut arguments: impl Iterator<Item = String>) -> NodeConfig {
     let mut config = NodeConfig::new("registrar", Cookie::random());
+    let mut tls = TlsFiles { cert: PathBuf::new(), key: PathBuf::new(), ca: PathBuf::new() };
     while let Some(flag) = arguments.next() {
         if flag == "--allow-insecure-bind" {
             config.allow_insecure_bind = true;
@@ -52,9 +53,13 @@ fn config(mut arguments: impl Iterator<Item = String>) -> NodeConfig {
             "--data-dir" => config.data_dir = Some(value.into()),
             "--join" => config.join.push(value.parse().expect("host and port")),
             "--listen" => config.listen = value.parse().expect("an address"),
+            "--tls-cert" => tls.cert = value.into(),
+            "--tls-key" => tls.key = value.into(),
+            "--tls-ca" => tls.ca = value.into(),
             other => panic!("{other} is not known here"),
         }
     }
+    config.tls = (!tls.cert.as_os_str().is_empty()).then_some(tls);
     config
 }
 
