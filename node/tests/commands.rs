@@ -195,6 +195,27 @@ fn a_closed_stdout_is_no_panic() {
 }
 
 #[test]
+fn a_log_that_nobody_takes_stops_nothing() {
+    // Its reader has gone, as that of a pipe may, or a disk that is full takes no more of it.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let logs = [Some(Stdio::from(writer)), full.ok().map(Stdio::from)];
+    for (log, format) in logs.into_iter().flatten().zip(["text", "json"]) {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().to_str().unwrap();
+        let mut command = lampyrid(&["node", "--data-dir", dir, "--log", "debug"]);
+        command.args(["--log-format", format]).stderr(log);
+        let mut node = Node::start(command);
+        assert_eq!(node.says()["event"], "listening");
+        assert_eq!(node.says()["event"], "ready");
+        assert_eq!(run(&["audit", "--data-dir", dir]).status.code(), Some(0));
+        assert_eq!(run(&["leave", "--data-dir", dir]).status.code(), Some(0));
+        assert_eq!(node.child.wait().unwrap().code(), Some(0));
+    }
+}
+
+#[test]
 fn completions_and_manual_pages_are_made_for_every_command() {
     for shell in ["bash", "zsh", "fish"] {
         let output = run(&["completions", shell]);

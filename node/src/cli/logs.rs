@@ -23,6 +23,9 @@ pub(crate) fn start(filter: &str, format: LogFormat, source: &str) -> Result<(),
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Of a line that could not be written it would be told on stderr, which is what is broken (a
+        // full disk, a reader that has gone): a panic in whatever actor had something to log.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     let set = match format {
         LogFormat::Text => builder.try_init(),
