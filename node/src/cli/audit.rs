@@ -32,7 +32,7 @@ pub(crate) async fn run(args: AuditArgs) -> Result<(), Failure> {
         census = Census::take(&clients).await?;
     }
     output::print(&census.report(&clients, expected.as_ref()))?;
-    if census.is_sound(expected.as_ref()) { Ok(()) } else { Err(Failure::Shown) }
+    census.verdict(expected.as_ref()).map_err(Failure::failed)
 }
 
 async fn clients(args: &AuditArgs) -> Result<Vec<Client>, Failure> {
@@ -162,9 +162,19 @@ impl Census {
         self.with(status).count()
     }
 
+    /// What is not sound, in a line.
+    fn verdict(&self, expected: Option<&BTreeSet<EntityId>>) -> Result<(), String> {
+        let duplicated = self.duplicated().len();
+        let missing = expected.map_or(0, |ids| self.missing(ids).len());
+        let found = [(missing, "entities_missing"), (duplicated, "entities_duplicated")];
+        let found = found.iter().filter(|(count, _)| *count > 0);
+        let found: Vec<String> = found.map(|(count, what)| format!("{what}: {count}")).collect();
+        if found.is_empty() { Ok(()) } else { Err(found.join(", ")) }
+    }
+
     /// Nothing lost, nothing doubled.
     fn is_sound(&self, expected: Option<&BTreeSet<EntityId>>) -> bool {
-        self.duplicated().is_empty() && expected.is_none_or(|ids| self.missing(ids).is_empty())
+        self.verdict(expected).is_ok()
     }
 
     /// Nothing to report at all.
@@ -244,7 +254,9 @@ mod tests {
     #[test]
     fn two_active_copies_are_a_duplicate_and_a_staged_one_is_not() {
         use EntityStatus::{Active, Frozen, Staged};
-        assert_eq!(census(&[(1, 0, Active), (1, 1, Active)]).duplicated().len(), 1);
+        let twice = census(&[(1, 0, Active), (1, 1, Active)]);
+        assert_eq!(twice.duplicated().len(), 1);
+        assert_eq!(twice.verdict(None).unwrap_err(), "entities_duplicated: 1");
         let moving = census(&[(1, 0, Frozen), (1, 1, Staged)]);
         assert!(moving.duplicated().is_empty());
         assert!(moving.is_sound(None) && !moving.is_clean(None));
@@ -263,5 +275,6 @@ mod tests {
         let expected: BTreeSet<_> = (1..=3).map(EntityId::from_u128).collect();
         let census = census(&[(1, 0, Frozen), (2, 1, Staged)]);
         assert_eq!(census.missing(&expected), [2, 3].map(EntityId::from_u128));
+        assert_eq!(census.verdict(Some(&expected)).unwrap_err(), "entities_missing: 2");
     }
 }

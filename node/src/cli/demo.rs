@@ -53,7 +53,7 @@ pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
     cluster.end(result.is_ok()).await;
     let report = result?;
     output::print(&if args.json { report.to_json()? } else { report.to_table() })?;
-    if report.is_good() { Ok(()) } else { Err(Failure::Shown) }
+    report.verdict().map_err(Failure::failed)
 }
 
 /// The whole story. Dropping it at any await leaves nothing running but the children.

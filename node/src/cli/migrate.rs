@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -29,12 +30,21 @@ pub(crate) async fn run(args: MigrateArgs) -> Result<(), Failure> {
         let _ = writeln!(text, "{}", describe(entity));
     }
     output::print(&text)?;
-    let open = saga.entities.iter().filter(|entity| entity.outcome != "committed").count();
-    if open == 0 && !saga.entities.is_empty() {
+    verdict(&saga).map_err(Failure::failed)
+}
+
+/// Why not all have moved, in a line.
+fn verdict(saga: &Saga) -> Result<(), String> {
+    let (of, id) = (saga.entities.len(), saga.saga);
+    let stay = saga.entities.iter().filter(|entity| entity.outcome != "committed");
+    let why = stay.map(|entity| entity.reason.as_deref().unwrap_or(&entity.outcome));
+    let (open, reasons) = (why.clone().count(), why.collect::<BTreeSet<_>>());
+    if open == 0 && of > 0 {
         return Ok(());
     }
-    let (of, id) = (saga.entities.len(), saga.saga);
-    Err(Failure::failed(format!("{open} of {of} entities have not moved (migration {id})")))
+    let reasons: Vec<&str> = reasons.into_iter().collect();
+    let reasons = if reasons.is_empty() { "empty".to_owned() } else { reasons.join(", ") };
+    Err(format!("{reasons}: {open} of {of} entities have not moved (migration {id})"))
 }
 
 fn describe(entity: &SagaEntity) -> String {
@@ -49,4 +59,26 @@ fn describe(entity: &SagaEntity) -> String {
         let _ = write!(text, " latency_ms={latency}");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_entities_stay_is_said_by_name() {
+        let saga = |entities: &str| -> Saga {
+            let id = "00000000-0000-0000-0000-000000000001";
+            let entities = entities.replace("ID", id);
+            serde_json::from_str(&format!(r#"{{"saga":"{id}","entities":[{entities}]}}"#)).unwrap()
+        };
+        let moved = r#"{"id":"ID","outcome":"committed","epoch":1}"#;
+        assert_eq!(verdict(&saga(moved)), Ok(()));
+        let stays = r#"{"id":"ID","outcome":"aborted","reason":"unknown_entity"}"#;
+        let open = r#"{"id":"ID","outcome":"in_doubt"}"#;
+        let said = verdict(&saga(&[moved, stays, stays, open].join(","))).unwrap_err();
+        let expected = "in_doubt, unknown_entity: 3 of 4 entities have not moved";
+        assert!(said.starts_with(expected), "{said}");
+        assert!(verdict(&saga("")).unwrap_err().starts_with("empty: 0 of 0"));
+    }
 }

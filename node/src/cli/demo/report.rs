@@ -77,12 +77,21 @@ impl Report {
     }
 
     /// Nothing lost, nothing duplicated, nothing stuck, and all agreed.
-    pub(crate) fn is_good(&self) -> bool {
-        self.agreed
-            && self.entities.lost == 0
-            && self.entities.duplicated == 0
-            && self.entities.active == self.entities.expected
-            && self.unsettled == 0
+    ///
+    /// # Errors
+    /// What is not so, by name.
+    pub(crate) fn verdict(&self) -> Result<(), String> {
+        let found = &self.entities;
+        let faults = [
+            (!self.agreed, "not_agreed"),
+            (found.lost > 0, "entities_lost"),
+            (found.duplicated > 0, "entities_duplicated"),
+            (found.active != found.expected, "entities_not_active"),
+            (self.unsettled > 0, "entities_unsettled"),
+        ];
+        let names = faults.into_iter().filter(|(is_so, _)| *is_so).map(|(_, name)| name);
+        let names: Vec<&str> = names.collect();
+        if names.is_empty() { Ok(()) } else { Err(names.join(", ")) }
     }
 
     pub(crate) fn to_json(&self) -> Result<String, Failure> {
