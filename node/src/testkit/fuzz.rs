@@ -15,6 +15,8 @@ mod tests {
 
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
+    use tokio_rustls::rustls::pki_types::CertificateDer;
+    use tokio_rustls::rustls::pki_types::pem::PemObject;
 
     use super::*;
     use crate::tls::authority::Authority;
@@ -99,7 +101,9 @@ mod tests {
         {
             put(target, name, &bytes);
         }
-        put("pem", "certificate", &fs::read(Authority::new().files("a.example").cert).unwrap());
+        let certificate = fs::read(Authority::new().files("a.example").cert).unwrap();
+        put("pem", "certificate", &certificate);
+        put("pem", "certificate_der", &CertificateDer::from_pem_slice(&certificate).unwrap());
         let id = "f1e00000-0000-4000-8000-000000000001";
         let bodies = [
             ("create", format!(r#"{{"bubble":"{id}","count":3,"state":{{"lit":true}}}}"#)),
