@@ -57,8 +57,8 @@ pub trait EntityStore: Send + Sync + 'static {
     /// It does not move, with [`crate::Reason::Refused`], and is unfrozen.
     fn freeze(&self, entity: EntityId, epoch: OwnershipEpoch) -> Result<Bytes, StoreError>;
 
-    /// It stays: go on with it. Also called for one that was not frozen. What is frozen need not be
-    /// remembered over a restart of the process.
+    /// It stays: go on with it. Also called for one that was not frozen, and again before a write
+    /// if it panicked. What is frozen need not be remembered over a restart of the process.
     fn unfreeze(&self, entity: EntityId, epoch: OwnershipEpoch);
 
     /// Its state.
@@ -103,7 +103,7 @@ pub(crate) const STORE_CALLS_MAX: usize = 65_536;
 /// So much of what a panic says is told.
 const PANIC_BYTES: usize = 1_024;
 
-/// What the store was told to freeze, and nothing since.
+/// What the store was told to freeze, and nothing since that it did.
 pub(crate) type Frozen = BTreeMap<EntityId, OwnershipEpoch>;
 
 /// A host's store, used by one thread at a time over the restarts of the actor.
@@ -179,14 +179,22 @@ fn guarded<T>(call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, String>
     }
 }
 
-/// The same for a call that cannot fail otherwise.
-fn done(what: &str, id: EntityId, epoch: OwnershipEpoch, call: impl FnOnce()) {
+/// The same for a call that cannot fail otherwise. True if it did not.
+fn done(what: &str, id: EntityId, epoch: OwnershipEpoch, call: impl FnOnce()) -> bool {
     let call = || {
         call();
         Ok(())
     };
-    if let Err(error) = guarded(call) {
+    let called = guarded(call);
+    if let Err(error) = &called {
         tracing::error!(entity = %id, %epoch, error, "the host's store failed to {what}");
+    }
+    called.is_ok()
+}
+
+fn unfreeze(store: &dyn EntityStore, frozen: &mut Frozen, id: EntityId, epoch: OwnershipEpoch) {
+    if done("unfreeze an entity", id, epoch, || store.unfreeze(id, epoch)) {
+        frozen.remove(&id);
     }
 }
 
@@ -201,13 +209,12 @@ pub(crate) fn perform(
             Some(Input::StoreFrozen(part, id, guarded(|| store.freeze(id, epoch))))
         }
         StoreCall::Unfreeze(id, epoch) => {
-            frozen.remove(&id);
-            done("unfreeze an entity", id, epoch, || store.unfreeze(id, epoch));
+            unfreeze(store, frozen, id, epoch);
             None
         }
         StoreCall::UnfreezeAll => {
-            for (id, epoch) in std::mem::take(frozen) {
-                done("unfreeze an entity", id, epoch, || store.unfreeze(id, epoch));
+            for (id, epoch) in frozen.clone() {
+                unfreeze(store, frozen, id, epoch);
             }
             None
         }
@@ -231,6 +238,10 @@ pub(crate) fn perform(
             Some(Input::StoreAnswered(call, id, guarded(|| store.read(id))))
         }
         StoreCall::Write(call, id, epoch, state) => {
+            // Nobody writes what is to be frozen: the store panicked when it was to unfreeze it.
+            if frozen.get(&id) == Some(&epoch) {
+                unfreeze(store, frozen, id, epoch);
+            }
             let written = guarded(|| store.write(id, epoch, state.clone()));
             Some(Input::StoreAnswered(call, id, written.map(|()| state)))
         }

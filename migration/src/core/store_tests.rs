@@ -41,12 +41,14 @@ enum Mood {
 }
 
 /// Refuses to freeze some, to take any over while it is full, and to let any go while it sticks.
+/// It unfreezes none while it is broken.
 #[derive(Default)]
 struct Moody {
     held: MemoryStore,
     moods: Mutex<BTreeMap<EntityId, Mood>>,
     full: AtomicBool,
     sticks: AtomicBool,
+    broken: AtomicBool,
 }
 
 impl Moody {
@@ -88,6 +90,7 @@ impl EntityStore for Moody {
         }
     }
     fn unfreeze(&self, id: EntityId, at: OwnershipEpoch) {
+        assert!(!self.broken.load(Ordering::Relaxed), "broken");
         self.held.unfreeze(id, at);
     }
     fn read(&self, id: EntityId) -> Result<Bytes, StoreError> {
@@ -474,6 +477,24 @@ fn a_write_shows_that_the_store_has_the_entity() {
     bench.ask(request(THERE, Some(OTHER)));
     bench.catch_up();
     assert!(bench.sent.is_empty(), "{:?}", bench.sent);
+}
+
+#[test]
+fn what_a_store_failed_to_unfreeze_is_unfrozen_before_it_is_written() {
+    let mut bench = Bench::new(1);
+    bench.create();
+    bench.catch_up();
+    let id = *bench.known.keys().next().unwrap();
+    bench.store.moods().insert(id, Mood::GivesUpHalfway);
+    bench.store.broken.store(true, Ordering::Relaxed);
+    let entities = vec![Expected { id, epoch: None }];
+    let request = MigrateRequest { entities, to: THERE, idempotency_key: None };
+    bench.ask(Request::Migrate { request, host: Some(OTHER) });
+    bench.catch_up();
+    bench.store.broken.store(false, Ordering::Relaxed);
+    let call = bench.put(id);
+    bench.catch_up();
+    assert!(matches!(bench.replies[&call], Reply::Entity(Ok(_))), "{:?}", bench.replies[&call]);
 }
 
 #[test]
