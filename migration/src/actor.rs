@@ -1,7 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::Sender;
 
 use lampyrid_membership::{Status, ViewEvent, ViewHandle, ViewState};
 use lampyrid_wire::{
@@ -16,10 +15,11 @@ use crate::hook_runner::HookRunner;
 use crate::journal::{Report, Writer};
 use crate::outbox::Outbox;
 use crate::span_book::SpanBook;
+use crate::store::StoreCalls;
 use crate::{
     BatchError, CallId, Core, CoreConfig, Delivery, Directory, Effect, EntityError, Flaw, Input,
     JournalError, JournalSource, Limits, Membership, Message, MigrationCounters, MoveHooks, Reason,
-    Reply, Request, SagaObserver, SpanSink, Step, Storage, StoreCall, fault, trace,
+    Reply, Request, SagaObserver, SpanSink, Step, Storage, fault, trace,
 };
 
 /// Steps whose effects may wait for a sync at once; beyond it callers are refused.
@@ -134,7 +134,7 @@ pub struct MigrationState {
     arguments: MigrationArguments,
     core: Core,
     writer: Writer,
-    store: Option<Sender<StoreCall>>,
+    store: Option<StoreCalls>,
     hooks: Option<HookRunner>,
     /// With each step the frame that caused it, which counts against its sender until it has been
     /// dealt with.
@@ -461,9 +461,11 @@ impl MigrationState {
         let isolated = self.arguments.view.permit().is_err();
         let overloaded = self.outbox.len() >= WAITING_STEPS_MAX;
         let limit = || Reason::Overloaded { limit: "waiting_steps".to_owned() };
+        let is_behind = self.store.as_ref().is_some_and(StoreCalls::is_behind);
         let refusal = match (isolated, overloaded) {
             (true, _) => refuse(&request, Reason::Isolated),
             (false, true) => refuse(&request, limit()),
+            (false, false) if is_behind => refuse_of_store(&request),
             (false, false) => None,
         };
         if let Some(refusal) = refusal {
@@ -481,6 +483,20 @@ impl MigrationState {
         self.alarm.set(&self.arguments.clock, self.core.deadline(), move || {
             let _ = myself.cast(MigrationMessage::Wake);
         });
+    }
+}
+
+/// The refusal of a request that the host's store would have work with, when it has too much;
+/// `None` for all others.
+fn refuse_of_store(request: &Request) -> Option<Reply> {
+    let reason = Reason::Overloaded { limit: "store_calls".to_owned() };
+    match request {
+        Request::Get(_) => Some(Reply::Entity(Err(EntityError { reason, moved_to: None }))),
+        Request::Create { .. }
+        | Request::Put(..)
+        | Request::Delete(_)
+        | Request::Migrate { .. } => refuse(request, reason),
+        _ => None,
     }
 }
 

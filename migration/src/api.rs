@@ -142,8 +142,8 @@ pub enum Reason {
     /// The destination cannot be reached; the move was given up before its decision.
     #[error("the destination process cannot be reached")]
     Unreachable,
-    /// A hook vetoed.
-    #[error("the move was refused: {0}")]
+    /// A hook vetoed, or the host's own store cannot do it.
+    #[error("the host refused: {0}")]
     Refused(String),
     /// The hook that is asked first gave no answer in time.
     #[error("the move was refused: its hook gave no answer in time")]
@@ -172,8 +172,9 @@ pub enum Reason {
     /// The idempotency key was used with another request.
     #[error("this idempotency key was used for another request")]
     IdempotencyMismatch,
-    /// The journal could not record it; whether it took effect is found out on recovery.
-    #[error("the journal could not record the change")]
+    /// The journal could not record it, or no answer came in time (a host's store may be slow);
+    /// whether it took effect is found out by looking.
+    #[error("the journal failed or no answer came in time; it may have happened or not")]
     JournalFailed,
     /// That id lives here or has left here.
     #[error("an entity of that id exists or has left here")]

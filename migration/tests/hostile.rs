@@ -56,7 +56,7 @@ enum Event {
     Claim(Pick, u8, bool),
     Leave,
     Frozen(Pick, Pick, bool),
-    Attached(Pick, u64),
+    Attached(Pick, u64, bool),
     Answered(u64, Pick, bool),
     Pass(u64),
     Restart,
@@ -107,7 +107,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Leave),
         6 => (any::<u8>(), 0_u8..8, proptest::bool::weighted(0.8))
             .prop_map(|(part, id, well)| Event::Frozen(part, id, well)),
-        2 => (0_u8..8, epoch()).prop_map(|(id, epoch)| Event::Attached(id, epoch)),
+        2 => (0_u8..8, epoch(), any::<bool>())
+            .prop_map(|(id, epoch, well)| Event::Attached(id, epoch, well)),
         2 => (0_u64..200, 0_u8..8, any::<bool>()).prop_map(|(c, id, w)| Event::Answered(c, id, w)),
         4 => select(vec![1_u64, 250, 1_000, 3_000, 301_000]).prop_map(Event::Pass),
         1 => Just(Event::Restart),
@@ -362,8 +363,9 @@ impl Victim {
                 let state = if *well { Ok(Bytes::from_static(b"f")) } else { Err("no".into()) };
                 self.give(Input::StoreFrozen(self.part(*part), entity(*id), state));
             }
-            Event::Attached(id, epoch) => {
-                self.give(Input::StoreAttached(entity(*id), OwnershipEpoch(*epoch)));
+            Event::Attached(id, epoch, well) => {
+                let attached = if *well { Ok(()) } else { Err("no".into()) };
+                self.give(Input::StoreAttached(entity(*id), OwnershipEpoch(*epoch), attached));
             }
             Event::Answered(call, id, well) => {
                 let state = if *well { Ok(Bytes::from_static(b"a")) } else { Err("no".into()) };

@@ -6,6 +6,7 @@ use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch};
 use super::Core;
 use super::io::{CallId, Effect, Reply, Step, StoreCall};
 use super::requests::at_most;
+use crate::limits::EPOCH_MAX;
 use crate::row::PartPhase;
 use crate::{
     EntityError, EntityPage, EntityRecord, EntityRow, EntityStatus, NewEntities, Reason,
@@ -68,6 +69,7 @@ impl Core {
             return Err(plain(Reason::BubbleClaimed { by }));
         }
         self.check_size(&state)?;
+        let is_chosen = matches!(new, NewEntities::One(Some(_)));
         let ids = match new {
             NewEntities::One(Some(id)) => {
                 let known = self.image.entities.contains_key(&id)
@@ -90,6 +92,11 @@ impl Core {
         let writes = ids.iter().map(|id| Write::Entity(*id, Some(row.clone()))).collect();
         self.record(RecordKind::Create, writes, out);
         if self.config.host_store {
+            if let (true, [id]) = (is_chosen, &*ids) {
+                // There may have been one of that id which the store did not let go, for it failed
+                // to or the process ended. It would take that one for this.
+                out.effects.push(Effect::Store(StoreCall::Detach(*id, EPOCH_MAX)));
+            }
             let calls = ids.iter().map(|id| StoreCall::Attach(*id, bubble, epoch, state.clone()));
             out.effects.extend(calls.map(Effect::Store));
         }
@@ -112,12 +119,13 @@ impl Core {
             return Some(Err(self.refusal(id, Reason::UnknownEntity)));
         };
         match &row.state {
-            Some(state) if !self.config.host_store || self.is_frozen(id) => {
+            Some(state) if !self.config.host_store || self.is_prepared(id) => {
                 Some(Ok(self.record_of(id, row, state.clone())))
             }
             _ => {
                 let read = StoreCall::Read(call, id, row.epoch);
-                self.store_calls.insert(call);
+                self.attach_again(id, out);
+                self.store_calls.insert(call, None);
                 out.effects.push(Effect::Store(read));
                 None
             }
@@ -152,7 +160,8 @@ impl Core {
             Err(error) => return Some(Err(error)),
         };
         if self.config.host_store {
-            self.store_calls.insert(call);
+            self.attach_again(id, out);
+            self.store_calls.insert(call, Some(row.epoch));
             out.effects.push(Effect::Store(StoreCall::Write(call, id, row.epoch, state)));
             return None;
         }
@@ -169,8 +178,11 @@ impl Core {
         state: Result<Bytes, String>,
         out: &mut Step,
     ) {
-        if !self.store_calls.remove(&call) {
-            return;
+        let Some(written_at) = self.store_calls.remove(&call) else { return };
+        if let (Some(epoch), Ok(_)) = (written_at, &state) {
+            // So it has the entity, whatever it says of taking it over: what the journal may still
+            // keep is older than what is acknowledged here.
+            self.on_attached(id, epoch, out);
         }
         let answer = match (state, self.image.entities.get(&id)) {
             (Ok(state), Some(row)) => Ok(self.record_of(id, row, state)),
@@ -187,7 +199,28 @@ impl Core {
             return;
         }
         let row = EntityRow { state: None, ..row.clone() };
+        self.unattached.remove(&id);
         self.record(RecordKind::Attached, vec![Write::Entity(id, Some(row))], out);
+    }
+
+    /// The host's store has no room for it, say. It is tried again when the entity is needed.
+    pub(crate) fn on_not_attached(&mut self, id: EntityId, epoch: OwnershipEpoch) {
+        let row = self.image.entities.get(&id);
+        if row.is_some_and(|row| row.epoch == epoch && row.state.is_some()) {
+            self.unattached.insert(id);
+        }
+    }
+
+    /// Before the host's store is asked for an entity that it did not take over.
+    pub(crate) fn attach_again(&mut self, id: EntityId, out: &mut Step) {
+        if !self.unattached.remove(&id) {
+            return;
+        }
+        if let Some(EntityRow { bubble, epoch, state: Some(state) }) = self.image.entities.get(&id)
+        {
+            let attach = StoreCall::Attach(id, *bubble, *epoch, state.clone());
+            out.effects.push(Effect::Store(attach));
+        }
     }
 
     pub(crate) fn delete(

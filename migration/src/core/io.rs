@@ -224,8 +224,8 @@ pub enum Input {
     },
     /// The host's store froze an entity, or says why not.
     StoreFrozen(PartId, EntityId, Result<Bytes, String>),
-    /// The host's store has that entity at that epoch.
-    StoreAttached(EntityId, OwnershipEpoch),
+    /// The host's store has that entity at that epoch, or says why not.
+    StoreAttached(EntityId, OwnershipEpoch, Result<(), String>),
     /// The host's store read or wrote; the state as it is now.
     StoreAnswered(CallId, EntityId, Result<Bytes, String>),
     /// The host's hook was asked, and this came of it.

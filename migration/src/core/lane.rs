@@ -37,6 +37,14 @@ impl Lane {
         self.sagas.is_empty() && self.open.is_empty()
     }
 
+    /// A part under way weighs something else than was known when it began.
+    pub(crate) fn reload(&mut self, before: Load, now: Load) {
+        for load in [&mut self.busy, &mut self.load] {
+            load.remove(before);
+            load.add(now);
+        }
+    }
+
     fn has_room(&self, parts: usize) -> bool {
         self.parts < parts && self.busy.entities < WINDOW_ENTITIES && self.busy.bytes < WINDOW_BYTES
     }

@@ -138,7 +138,10 @@ pub struct Core {
     asking: BTreeMap<CallId, u64>,
     next_query: u64,
     waiters: BTreeMap<CallId, SagaId>,
-    store_calls: BTreeSet<CallId>,
+    /// Questions to the host's store without an answer; of a write, the epoch it is at.
+    store_calls: BTreeMap<CallId, Option<OwnershipEpoch>>,
+    /// Entities that the host's store did not take over when it was last told to.
+    unattached: BTreeSet<EntityId>,
     /// Questions to the host's hook without an answer.
     hook_calls: BTreeSet<HookCall>,
     timers: Timers,
@@ -176,7 +179,8 @@ impl Core {
             Input::StoreFrozen(part, entity, state) => {
                 self.on_frozen(part, entity, state, out);
             }
-            Input::StoreAttached(entity, epoch) => self.on_attached(entity, epoch, out),
+            Input::StoreAttached(entity, epoch, Ok(())) => self.on_attached(entity, epoch, out),
+            Input::StoreAttached(entity, epoch, Err(_)) => self.on_not_attached(entity, epoch),
             Input::StoreAnswered(call, entity, state) => {
                 self.on_store_answer(call, entity, state, out);
             }
@@ -239,6 +243,9 @@ impl Core {
         for write in &writes {
             self.census.note(&self.image, write);
             self.image.apply(write);
+            if let Write::Entity(id, None) = write {
+                self.unattached.remove(id);
+            }
         }
         out.records.push(Record { kind, writes });
     }

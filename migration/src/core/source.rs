@@ -9,8 +9,10 @@ use super::accounts::Load;
 use super::decide::moved;
 use super::flight::{Flight, Freezing};
 use super::io::{Effect, Step, StoreCall};
-use super::saga::Queued;
+use super::requests::at_most;
+use super::saga::{Movable, Queued};
 use super::timers::Timer;
+use crate::limits::PART_BYTES;
 use crate::row::{PartEntity, PartPhase, PartRow};
 use crate::{Attempt, EntityRow, Message, PartId, Phase, Reason, RecordKind, Snapshot, Write};
 
@@ -50,6 +52,7 @@ impl Core {
             self.part_over(part, out);
         } else if self.config.host_store {
             for entity in &row.entities {
+                self.attach_again(entity.id, out);
                 self.freeze(part, entity);
                 let call = StoreCall::Freeze(part, entity.id, entity.epoch);
                 out.effects.push(Effect::Store(call));
@@ -102,30 +105,36 @@ impl Core {
         if !freezing.waiting.remove(&id) {
             return;
         }
-        let mut stays = false;
         // A store that never took the entity over cannot freeze it, but the journal has it.
-        match state.map(Some).or_else(|error| held.map(Some).ok_or(error)) {
-            Ok(Some(state)) => {
+        let held = state.or_else(|error| held.ok_or(Reason::Refused(error)));
+        // A larger one could never be sent.
+        let most = self.config.limits.state_bytes;
+        let fits = |state: Bytes| at_most("state_bytes", most, state.len()).map(|()| state);
+        let stays = match held.and_then(fits) {
+            Ok(state) => {
                 freezing.states.insert(id, state);
+                None
             }
-            Ok(None) => {}
-            Err(error) => {
-                freezing.row.entities.retain(|entity| entity.id != id);
-                freezing.row.refused.push((id, Reason::Refused(error)));
-                stays = true;
+            Err(reason) => {
+                freezing.row.refused.push((id, reason));
+                let at = freezing.row.entities.iter().position(|entity| entity.id == id);
+                at.map(|at| freezing.row.entities.remove(at))
             }
-        }
+        };
         let waits = !freezing.waiting.is_empty();
-        if stays {
+        if let Some(entity) = stays {
             self.let_go(id);
             self.counts.aborted += 1;
+            // The store may have come half-way before it failed.
+            out.effects.push(Effect::Store(StoreCall::Unfreeze(id, entity.epoch)));
         }
         if waits {
             return;
         }
-        let Some(done) = self.flights.get_mut(&part).and_then(|f| f.freezing.take()) else {
+        let Some(mut done) = self.flights.get_mut(&part).and_then(|f| f.freezing.take()) else {
             return;
         };
+        self.hold_over(part, &mut done, out);
         if done.row.entities.is_empty() {
             let row = PartRow { phase: PartPhase::Aborted, ..done.row };
             self.record(RecordKind::Abort, vec![Write::Part(part, Some(Arc::new(row)))], out);
@@ -133,6 +142,48 @@ impl Core {
         } else {
             self.prepare(part, done.row, &done.states, out);
         }
+    }
+
+    /// The journal does not know how large the states in a host's store are, so a part was cut
+    /// without. What is more than a frame waits for a turn of its own, and serves on till then.
+    fn hold_over(&mut self, part: PartId, done: &mut Freezing, out: &mut Step) {
+        let Some(flight) = self.flights.get_mut(&part) else { return };
+        let to = flight.destination;
+        let mut stays = Load::default();
+        let mut rest: Movable = Vec::new();
+        let is_local = to == self.config.me;
+        done.row.entities.retain(|entity| {
+            let bytes = done.states.get(&entity.id).map_or(0, Bytes::len);
+            let with = stays.with(Load { entities: 1, bytes });
+            let fits = with.bytes <= PART_BYTES || stays.entities == 0;
+            if is_local || rest.is_empty() && fits {
+                stays = with;
+                return true;
+            }
+            rest.push((entity.id, entity.epoch, bytes));
+            false
+        });
+        // Now it is known what they weigh.
+        let before = std::mem::replace(&mut flight.load, stays);
+        self.out.remove(before);
+        self.out.add(stays);
+        if let Some(lane) = self.lanes.get_mut(&to) {
+            lane.reload(before, stays);
+        }
+        if rest.is_empty() {
+            return;
+        }
+        for (id, epoch, _) in &rest {
+            done.states.remove(id);
+            self.let_go(*id);
+            out.effects.push(Effect::Store(StoreCall::Unfreeze(*id, *epoch)));
+        }
+        let parts = self.split(part.saga, rest);
+        for queued in &parts {
+            self.out.add(queued.load);
+            self.lanes.entry(to).or_default().load.add(queued.load);
+        }
+        self.queue(part.saga, parts);
     }
 
     /// PREPARE, and STAGE once it is durable; or all of a local move.
