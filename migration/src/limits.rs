@@ -66,6 +66,10 @@ impl Default for Limits {
 /// keeps small messages quick beside bulk. A single larger state is a part of its own.
 pub(crate) const PART_BYTES: usize = 60 * 1024;
 
+/// Bytes of state that one request creates at most, as many as may be on their way to another
+/// process: it is one transaction, which everybody else's wait for.
+pub(crate) const CREATE_BYTES: usize = 256 * 1024 * 1024;
+
 /// Entities of one part, whatever their size.
 pub(crate) const PART_ENTITIES: usize = 512;
 

@@ -6,7 +6,7 @@ use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch};
 use super::Core;
 use super::io::{CallId, Effect, Reply, Step, StoreCall};
 use super::requests::at_most;
-use crate::limits::EPOCH_MAX;
+use crate::limits::{CREATE_BYTES, EPOCH_MAX};
 use crate::row::PartPhase;
 use crate::{
     EntityError, EntityPage, EntityRecord, EntityRow, EntityStatus, NewEntities, Reason,
@@ -84,6 +84,8 @@ impl Core {
             NewEntities::Many(count) => {
                 let most = self.config.limits.entities_per_request;
                 at_most("entities_per_request", most, count).map_err(plain)?;
+                let bytes = count.saturating_mul(state.len());
+                at_most("bytes_per_request", CREATE_BYTES, bytes).map_err(plain)?;
                 (0..count).map(|_| self.ids.entity()).collect()
             }
         };
