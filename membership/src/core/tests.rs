@@ -6,7 +6,7 @@ use lampyrid_wire::{BootNonce, ClusterId, Incarnation, Member, Peer, ProcessId, 
 use super::{Input, MembershipCore, Output, Start, StopReason};
 use crate::agreement::{BallotFacts, Change, ValueRef};
 use crate::message::{Facts, JoinRefusal, Protocol};
-use crate::{AcceptorState, LinkEvent, Rank, Status, View};
+use crate::{AcceptorState, LinkEvent, Rank, RefusalReason, Status, View};
 
 const CLUSTER: ClusterId = ClusterId::from_u128(42);
 
@@ -172,6 +172,39 @@ fn a_rolled_back_data_directory_stops_the_process() {
     assert!(matches!(out[..], [Output::Stop(StopReason::DataDirectoryRolledBack { .. })]));
     assert!(step(&mut core, 1_003, Input::Wake).is_empty());
     assert_eq!(core.deadline(), None);
+}
+
+#[test]
+fn a_barred_process_ends_once_it_has_lost_its_quorum_and_a_member_says_so() {
+    let by = member(2, 1).address;
+    let said = |reason| Input::Link(LinkEvent::Refused { address: by, reason });
+    let view = view_of(&[(1, 1), (2, 1), (3, 1)]);
+    let (mut core, _) = core(1, Some(view), &[]);
+    assert_eq!(core.status(), Status::Isolated);
+    let other = step(&mut core, 1_001, said(RefusalReason::ClusterId));
+    assert!(!other.iter().any(|output| matches!(output, Output::Stop(_))));
+    // As long as a quorum holds to it, one that bars it may be alone with that.
+    step(&mut core, 1_002, Input::Link(LinkEvent::Up(peer(3, 1))));
+    assert_eq!(core.status(), Status::Active);
+    let active = step(&mut core, 1_003, said(RefusalReason::Barred));
+    assert!(!active.iter().any(|output| matches!(output, Output::Stop(_))));
+    step(&mut core, 1_004, Input::Link(LinkEvent::Down(peer(3, 1))));
+    step(&mut core, 9_000, Input::Wake);
+    assert_eq!(core.status(), Status::Isolated);
+    let out = step(&mut core, 9_001, said(RefusalReason::Barred));
+    let expected = StopReason::Barred { by };
+    assert!(matches!(&out[..], [Output::Stop(why)] if *why == expected), "{out:?}");
+    assert!(step(&mut core, 9_002, Input::Wake).is_empty());
+}
+
+/// Its join timeout ends it and says who refused it.
+#[test]
+fn a_joiner_that_one_seed_bars_asks_the_others() {
+    let (mut core, _) = core(1, None, &[7, 8]);
+    let refused =
+        LinkEvent::Refused { address: member(7, 1).address, reason: RefusalReason::Barred };
+    let out = step(&mut core, 1_001, Input::Link(refused));
+    assert!(!out.iter().any(|output| matches!(output, Output::Stop(_))));
 }
 
 #[test]
