@@ -20,6 +20,7 @@ mod migrations;
 mod problem;
 mod process;
 mod requests;
+mod room;
 mod routes;
 mod server;
 mod stall;

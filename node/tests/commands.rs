@@ -247,6 +247,27 @@ fn a_checked_configuration_is_shown_with_its_sources_and_a_bad_one_is_refused() 
         "{shown}"
     );
     assert!(!dir.exists(), "nothing is written");
+    assert!(output.stderr.is_empty(), "nothing to warn of");
     refused(&["config", "check", "--bubbles", "many"], 2, "--bubbles");
     refused(&["config", "check", "--config", "/nonexistent"], 2, "--config");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_check_warns_of_secrets_that_others_can_read_as_a_start_does() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = tempfile::tempdir().unwrap();
+    let cookie = home.path().join("cookie");
+    std::fs::write(&cookie, "a cookie for tests only").unwrap();
+    let path = cookie.to_str().unwrap();
+    let said = |mode| {
+        std::fs::set_permissions(&cookie, std::fs::Permissions::from_mode(mode)).unwrap();
+        let output = run(&["config", "check", "--cookie-file", path]);
+        assert!(output.status.success() && !output.stdout.is_empty());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert_eq!(said(0o600), "");
+    let warning = said(0o644);
+    assert!(warning.starts_with("warning: ") && warning.contains(path), "{warning}");
+    assert!(warning.contains("mode 0644") && warning.contains("chmod 600"), "{warning}");
 }

@@ -1,6 +1,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
 
@@ -8,7 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, 
 #[derive(Debug)]
 pub struct Authority {
     directory: PathBuf,
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Arc<Issuer<'static, KeyPair>>,
 }
 
 impl Authority {
@@ -21,7 +22,15 @@ impl Authority {
         let certificate = params.self_signed(&key).expect("a certificate");
         fs::create_dir_all(directory).expect("the directory is writable");
         fs::write(directory.join("ca.pem"), certificate.pem()).expect("it is writable");
-        Self { directory: directory.to_owned(), issuer: Issuer::new(params, key) }
+        Self { directory: directory.to_owned(), issuer: Arc::new(Issuer::new(params, key)) }
+    }
+
+    /// The same one, with files of its own in `directory`.
+    #[must_use]
+    pub fn beside(&self, directory: &Path) -> Self {
+        fs::create_dir_all(directory).expect("the directory is writable");
+        fs::copy(self.ca(), directory.join("ca.pem")).expect("it is writable");
+        Self { directory: directory.to_owned(), issuer: Arc::clone(&self.issuer) }
     }
 
     /// Whom the processes trust.
@@ -37,7 +46,7 @@ impl Authority {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let own = KeyPair::generate().expect("a key");
-        let signed = params.signed_by(&own, &self.issuer).expect("a certificate");
+        let signed = params.signed_by(&own, &*self.issuer).expect("a certificate");
         let cert = self.directory.join(format!("{file}.pem"));
         let key = self.directory.join(format!("{file}.key"));
         fs::write(&cert, signed.pem()).expect("it is writable");

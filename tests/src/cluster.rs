@@ -34,6 +34,19 @@ impl Cluster {
         cluster
     }
 
+    /// The same, where the processes of `other` meet these: whoever signed for them signs here too.
+    #[must_use]
+    pub fn start_beside(other: &Self, size: usize) -> Self {
+        let mut cluster = Self::empty(&other.binary.display().to_string());
+        let place = cluster.directory.path().join("tls");
+        cluster.authority = other.authority.as_ref().map(|authority| authority.beside(&place));
+        for _ in 0..size {
+            cluster.add(Options::default());
+        }
+        cluster.wait_agreed();
+        cluster
+    }
+
     /// The same with mutual TLS between them.
     #[must_use]
     pub fn secured(binary: &str, size: usize) -> Self {

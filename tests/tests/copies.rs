@@ -58,7 +58,7 @@ fn ends_rolled_back(cluster: &Cluster, at: usize, data_dir: &Path) {
 #[test]
 fn two_clusters_of_one_name_and_secret_never_merge() {
     let ours = Cluster::start(BINARY, 2);
-    let mut theirs = Cluster::start(BINARY, 2);
+    let mut theirs = Cluster::start_beside(&ours, 2);
     let (before, _) = ours.wait_agreed();
     let (foreign, _) = theirs.wait_agreed();
     assert_ne!(before["cluster_id"], foreign["cluster_id"]);
@@ -94,7 +94,7 @@ fn two_clusters_of_one_name_and_secret_never_merge() {
 #[test]
 fn a_cluster_of_one_started_with_a_foreign_seed_stays_its_own() {
     let ours = Cluster::start(BINARY, 1);
-    let mut alone = Cluster::start(BINARY, 1);
+    let mut alone = Cluster::start_beside(&ours, 1);
     let own = view(&alone, 0)["cluster_id"].clone();
     let before = view(&ours, 0);
     alone.kill(0);

@@ -169,8 +169,8 @@ fn bad_usage_ends_with_2_and_changes_nothing() {
 #[test]
 fn a_process_that_is_to_join_a_cluster_founds_none_and_is_let_in_by_no_other() {
     let mut right = Cluster::start(BINARY, 1);
-    let wrong = Cluster::start(BINARY, 1);
-    let mut other = Cluster::start(BINARY, 1);
+    let wrong = Cluster::start_beside(&right, 1);
+    let mut other = Cluster::start_beside(&right, 1);
     other.kill(0);
     let target = cluster_id(&right, 0);
     let output = recover(&other.data_dir(0), &["--join-new-cluster", &target, "--yes"]);

@@ -5,7 +5,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use lampyrid_tests::{Cluster, Terminal};
+use lampyrid_tests::{Cluster, Terminal, eventually};
+use rustix::process::Signal;
 use serde_json::json;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_lampyrid-under-test");
@@ -56,6 +57,20 @@ fn the_screen_follows_the_process_until_a_key_ends_it() {
         terminal.press(key);
         assert_eq!(terminal.wait().code(), Some(0), "{key:?}");
         assert!(terminal.is_restored(), "{key:?}");
+    }
+}
+
+#[test]
+fn a_signal_that_ends_it_gives_the_terminal_back() {
+    let cluster = Cluster::start(BINARY, 1);
+    for signal in [Signal::HUP, Signal::TERM, Signal::INT] {
+        let mut terminal = Terminal::start(&mut watch(&cluster.data_dir(0)));
+        terminal.wait_for("this process");
+        assert!(!terminal.is_restored(), "it has the whole terminal");
+        terminal.signal(signal);
+        assert_eq!(terminal.wait().code(), Some(0), "{signal:?}");
+        // What it wrote last is still on its way here.
+        eventually("the terminal as it was", || terminal.is_restored().then_some(()));
     }
 }
 

@@ -44,6 +44,14 @@ impl MembershipCore {
             }
             return;
         };
+        // Whatever it has decided alone since: an old copy whose history parted from this one, and
+        // is an epoch behind by now, has another predecessor than this view, and never installs it.
+        if let Some(listed) = view.member(self.me.process)
+            && listed.incarnation > self.me.incarnation
+            && view.is_well_formed(None)
+        {
+            return self.stop_rolled_back(listed.incarnation, out);
+        }
         if view.epoch() <= installed.epoch() {
             return;
         }

@@ -146,6 +146,15 @@ pub enum StopReason {
         /// Our own.
         own: Incarnation,
     },
+    /// A member of its cluster has barred this process, which is for ever.
+    #[error(
+        "{by} says that this process was barred from its cluster for ever: start a new one with an \
+         empty data directory; `lampyrid recover --as-new-process` takes over what is in this one"
+    )]
+    Barred {
+        /// The member that says so.
+        by: SocketAddr,
+    },
     /// The acceptor state could not be saved; what is on disk is unknown.
     #[error("the acceptor state could not be saved: {0}")]
     StoreFailed(#[from] crate::AcceptorStoreError),

@@ -297,9 +297,13 @@ impl MembershipCore {
     }
 
     fn stop_rolled_back(&mut self, known: lampyrid_wire::Incarnation, out: &mut Vec<Output>) {
-        self.ended = true;
         let own = self.me.incarnation;
-        out.push(Output::Stop(StopReason::DataDirectoryRolledBack { known, own }));
+        self.stop(StopReason::DataDirectoryRolledBack { known, own }, out);
+    }
+
+    fn stop(&mut self, reason: StopReason, out: &mut Vec<Output>) {
+        self.ended = true;
+        out.push(Output::Stop(reason));
     }
 
     /// The newest installed view.

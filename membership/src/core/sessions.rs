@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use lampyrid_wire::{Member, Peer, ProcessId};
 
-use super::{MembershipCore, Output};
+use super::{MembershipCore, Output, StopReason};
 use crate::limits::{MAX_HINTS, MAX_SESSIONS};
 use crate::message::Protocol;
 use crate::{LinkEvent, RefusalReason, Status, View};
@@ -28,6 +28,15 @@ impl MembershipCore {
             }
             LinkEvent::Refused { reason: RefusalReason::Twin, .. } => {
                 self.stop_rolled_back(self.me.incarnation, out);
+            }
+            // A bar is for ever, and made by a command that one member was given: its word is
+            // enough. Not so for one that a quorum holds to: it is told soon that it is out.
+            LinkEvent::Refused { address, reason: RefusalReason::Barred }
+                if self.view().is_some()
+                    && self.leaving.is_none()
+                    && self.judge_status() != Status::Active =>
+            {
+                self.stop(StopReason::Barred { by: address }, out);
             }
             LinkEvent::Refused { .. } => {}
             LinkEvent::OwnId(peer) => {

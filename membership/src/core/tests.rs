@@ -6,7 +6,7 @@ use lampyrid_wire::{BootNonce, ClusterId, Incarnation, Member, Peer, ProcessId, 
 use super::{Input, MembershipCore, Output, Start, StopReason};
 use crate::agreement::{BallotFacts, Change, ValueRef};
 use crate::message::{Facts, JoinRefusal, Protocol};
-use crate::{AcceptorState, LinkEvent, Rank, Status, View};
+use crate::{AcceptorState, LinkEvent, Rank, RefusalReason, Status, View};
 
 const CLUSTER: ClusterId = ClusterId::from_u128(42);
 
@@ -172,6 +172,54 @@ fn a_rolled_back_data_directory_stops_the_process() {
     assert!(matches!(out[..], [Output::Stop(StopReason::DataDirectoryRolledBack { .. })]));
     assert!(step(&mut core, 1_003, Input::Wake).is_empty());
     assert_eq!(core.deadline(), None);
+}
+
+/// It was the tie-breaker of an old view, and went on alone before it met anybody.
+#[test]
+fn an_old_copy_that_went_on_alone_ends_when_it_sees_itself_listed_higher() {
+    let old = view_of(&[(1, 1), (2, 1)]);
+    let forked = old.successor(vec![member(1, 2), member(2, 2)]).unwrap();
+    let (mut core, _) = core(2, Some(forked), &[]);
+    step(&mut core, 1_001, Input::Link(LinkEvent::Up(peer(2, 2))));
+    let second = old.successor(vec![member(1, 2), member(2, 1)]).unwrap();
+    let newest = second.successor(vec![member(1, 3), member(2, 1)]).unwrap();
+    let told = received(peer(2, 2), Some(newest.term()), Protocol::View(newest.clone().into()));
+    let out = step(&mut core, 1_002, told);
+    let known = Incarnation(3);
+    let expected = StopReason::DataDirectoryRolledBack { known, own: Incarnation(2) };
+    assert!(matches!(&out[..], [Output::Stop(why)] if *why == expected), "{out:?}");
+}
+
+#[test]
+fn a_barred_process_without_a_quorum_ends_when_a_member_says_so() {
+    let by = member(2, 1).address;
+    let said = |reason| Input::Link(LinkEvent::Refused { address: by, reason });
+    let view = view_of(&[(1, 1), (2, 1), (3, 1)]);
+    let (mut isolated, _) = core(2, Some(view.clone()), &[]);
+    assert_eq!(isolated.status(), Status::Isolated);
+    let other = step(&mut isolated, 1_001, said(RefusalReason::ClusterId));
+    assert!(!other.iter().any(|output| matches!(output, Output::Stop(_))));
+    let out = step(&mut isolated, 1_002, said(RefusalReason::Barred));
+    let expected = StopReason::Barred { by };
+    assert!(matches!(&out[..], [Output::Stop(why)] if *why == expected), "{out:?}");
+    assert!(step(&mut isolated, 1_003, Input::Wake).is_empty());
+
+    // As long as a quorum holds to it, one that bars it may be alone with that.
+    let (mut active, _) = core(1, Some(view), &[]);
+    step(&mut active, 1_001, Input::Link(LinkEvent::Up(peer(3, 1))));
+    assert_eq!(active.status(), Status::Active);
+    let out = step(&mut active, 1_002, said(RefusalReason::Barred));
+    assert!(!out.iter().any(|output| matches!(output, Output::Stop(_))), "{out:?}");
+}
+
+/// Its join timeout ends it and says who refused it.
+#[test]
+fn a_joiner_that_one_seed_bars_asks_the_others() {
+    let (mut core, _) = core(1, None, &[7, 8]);
+    let refused =
+        LinkEvent::Refused { address: member(7, 1).address, reason: RefusalReason::Barred };
+    let out = step(&mut core, 1_001, Input::Link(refused));
+    assert!(!out.iter().any(|output| matches!(output, Output::Stop(_))));
 }
 
 #[test]

@@ -7,10 +7,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use super::limits::{HEADER_TIMEOUT, MAX_CONNECTIONS, SHUTDOWN_TIMEOUT, WRITE_TIMEOUT};
+use super::room::{Room, Settled};
 use super::routes::{App, router};
 use super::stall::Stall;
 use super::{AdminTls, Backend, Token, blunt};
@@ -99,32 +100,31 @@ async fn accept(
     app: Arc<App>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut open = JoinSet::new();
+    let mut room = Room::new(MAX_CONNECTIONS);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Some(_) = open.join_next() => {
-                app.metrics.connections(open.len());
+            Some(()) = room.left() => {
+                app.metrics.connections(room.len());
                 continue;
             }
             _ = stopping.changed() => break,
         };
-        match (accepted, Arc::clone(&room).try_acquire_owned()) {
-            (Ok((stream, _)), Ok(permit)) => {
-                let tls = tls.clone();
-                open.spawn(connection(stream, tls, router.clone(), permit, stopping.clone()));
-                app.metrics.connections(open.len());
+        match accepted {
+            Ok((stream, _)) if room.make() => {
+                let (tls, router, stopping) = (tls.clone(), router.clone(), stopping.clone());
+                room.enter(|settled| connection(stream, tls, router, settled, stopping));
+                app.metrics.connections(room.len());
             }
-            (Ok((stream, _)), Err(_)) => blunt::turn_away(&stream, tls.is_some()),
-            (Err(error), _) => {
+            Ok((stream, _)) => blunt::turn_away(&stream, tls.is_some()),
+            Err(error) => {
                 tracing::warn!(%error, "cannot accept an admin connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
     drop(listener);
-    let ended = async { while open.join_next().await.is_some() {} };
+    let ended = async { while room.left().await.is_some() {} };
     let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, ended).await;
 }
 
@@ -132,12 +132,13 @@ async fn connection(
     stream: TcpStream,
     tls: Option<Arc<AdminTls>>,
     router: Router,
-    _room: OwnedSemaphorePermit,
+    settled: Settled,
     mut stopping: watch::Receiver<bool>,
 ) {
     // Small answers must not wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else {
+        settled.set();
         let stream = Stall::new(stream, WRITE_TIMEOUT);
         return serve(stream, HEADER_TIMEOUT, router, stopping).await;
     };
@@ -149,6 +150,7 @@ async fn connection(
     };
     match secured {
         Ok(stream) => {
+            settled.set();
             // A silent client gets no more time than one without TLS.
             let left = HEADER_TIMEOUT.saturating_sub(started.elapsed());
             serve(stream, left, router, stopping).await;

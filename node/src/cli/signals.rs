@@ -17,13 +17,16 @@ pub(crate) enum Caught {
 
 impl Signals {
     pub(crate) fn catch() -> Result<Self, Failure> {
-        let one = |kind| {
-            signal(kind).map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))
-        };
         Ok(Self {
             interrupt: one(SignalKind::interrupt())?,
             terminate: one(SignalKind::terminate())?,
         })
+    }
+
+    /// The end of the terminal, or of its session. Most commands go then; who has changed the
+    /// terminal has to restore it first.
+    pub(crate) fn hangup() -> Result<Signal, Failure> {
+        one(SignalKind::hangup())
     }
 
     /// The next one. Cancellation safe: none is lost.
@@ -33,4 +36,8 @@ impl Signals {
             _ = self.terminate.recv() => Caught::Terminate,
         }
     }
+}
+
+fn one(kind: SignalKind) -> Result<Signal, Failure> {
+    signal(kind).map_err(|error| Failure::failed(format!("cannot catch signals: {error}")))
 }

@@ -120,7 +120,7 @@ pub(crate) fn report(shared: &Shared, address: SocketAddr, error: &HandshakeErro
             tracing::debug!(%address, %error, "not needed");
             return;
         }
-        HandshakeError::Refused(_) => "refused",
+        HandshakeError::Refused(_) | HandshakeError::Declined(_) => "refused",
         HandshakeError::Versions { .. } => "version",
         HandshakeError::Certificate(_) => "certificate",
         HandshakeError::OneSided(_) => "one-sided",

@@ -25,6 +25,7 @@ pub(crate) async fn dial(shared: Arc<Shared>, address: SocketAddr) {
         Ok(process) | Err(HandshakeError::Duplicate(process)) => DialOutcome::Settled(*process),
         Err(HandshakeError::Full(others)) => DialOutcome::Full(others.clone()),
         Err(HandshakeError::Ourselves) => DialOutcome::Ourselves,
+        Err(HandshakeError::Declined(_)) => DialOutcome::Failed,
         Err(error) => error.refusal().map_or(DialOutcome::Failed, DialOutcome::Refused),
     };
     if let Err(error) = result {

@@ -50,9 +50,12 @@ pub(crate) enum HandshakeError {
     /// Bytes that no lampyrid process sends.
     #[error("{0}")]
     Garbage(&'static str),
-    /// Either side refused.
+    /// The other side refused us, or neither can have the other.
     #[error("refused: {0}")]
     Refused(RefusalReason),
+    /// We refused what is the matter with the other side alone.
+    #[error("refused it: {0}")]
+    Declined(RefusalReason),
     /// The other side has no room; these others may have some.
     #[error("refused: {reason}", reason = RefusalReason::TooManySessions)]
     Full(Vec<SocketAddr>),
@@ -71,7 +74,7 @@ impl HandshakeError {
     /// What it is counted as, and told of, where somebody was refused.
     pub(crate) fn refusal(&self) -> Option<RefusalReason> {
         match self {
-            Self::Refused(reason) => Some(*reason),
+            Self::Refused(reason) | Self::Declined(reason) => Some(*reason),
             Self::Versions { .. } => Some(RefusalReason::Version),
             Self::Certificate(_) => Some(RefusalReason::Certificate),
             Self::OneSided(_) => Some(RefusalReason::Tls),
@@ -174,7 +177,7 @@ impl Handshake {
         if let (None, Some(RefusalReason::TooManySessions)) = (refusal, refused) {
             return Err(HandshakeError::Full(others));
         }
-        agreed(mine, &theirs, refusal.or(refused))?;
+        agreed(mine, &theirs, refusal, refused)?;
         Ok((theirs, stated))
     }
 
@@ -204,7 +207,7 @@ impl Handshake {
         let Message::Confirm(refused, stated) = halves.hear(transcript, self.side).await? else {
             return Err(HandshakeError::Garbage("it spoke out of turn"));
         };
-        agreed(mine, &theirs, refusal.or(refused))?;
+        agreed(mine, &theirs, refusal, refused)?;
         Ok((theirs, stated))
     }
 
@@ -272,6 +275,7 @@ impl Handshake {
         match verdict {
             Verdict::Go(_) => conn.ok_or(HandshakeError::NotRunning),
             Verdict::Duplicate => Err(HandshakeError::Duplicate(process)),
+            Verdict::Refused(why) if ours => Err(declined(why)),
             Verdict::Refused(why) => Err(HandshakeError::Refused(why)),
         }
     }
@@ -320,11 +324,78 @@ impl Handshake {
 fn agreed(
     mine: &Hello,
     theirs: &Hello,
-    refusal: Option<RefusalReason>,
+    ours: Option<RefusalReason>,
+    other: Option<RefusalReason>,
 ) -> Result<(), HandshakeError> {
-    match refusal {
-        None => Ok(()),
-        Some(RefusalReason::OwnId) if mine.peer == theirs.peer => Err(HandshakeError::Ourselves),
-        Some(reason) => Err(HandshakeError::Refused(reason)),
+    use RefusalReason::{Barred, OwnId};
+    match (ours.map(declined), other) {
+        (None, None) => Ok(()),
+        _ if ours.or(other) == Some(OwnId) && mine.peer == theirs.peer => {
+            Err(HandshakeError::Ourselves)
+        }
+        (Some(error @ HandshakeError::Refused(_)), _) => Err(error),
+        // Told to end for good, one believes its own cluster alone.
+        (_, Some(Barred)) if theirs.cluster.is_none() => {
+            Err(HandshakeError::Garbage("it bars us and is of no cluster"))
+        }
+        (_, Some(reason)) => Err(HandshakeError::Refused(reason)),
+        (Some(error), None) => Err(error),
+    }
+}
+
+/// Our own refusal. Whoever is refused for one of these two ends: we must not take what we say of
+/// the other side for what it says of us.
+fn declined(reason: RefusalReason) -> HandshakeError {
+    match reason {
+        RefusalReason::Barred | RefusalReason::Twin => HandshakeError::Declined(reason),
+        reason => HandshakeError::Refused(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use RefusalReason::{Barred, ClusterId, OwnId, Twin};
+    use lampyrid_wire::{BootNonce, Incarnation};
+
+    use super::*;
+
+    fn hello(process: u128, cluster: Option<u128>) -> Hello {
+        Hello {
+            name: "a".to_owned(),
+            cluster_name: "c".to_owned(),
+            cluster: cluster.map(lampyrid_wire::ClusterId::from_u128),
+            peer: Peer {
+                process: ProcessId::from_u128(process),
+                incarnation: Incarnation(1),
+                nonce: BootNonce(1),
+            },
+            advertised: "127.0.0.1:1".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn what_the_other_side_says_of_us_is_never_what_we_say_of_it() {
+        let (me, other) = (hello(1, Some(9)), hello(2, Some(9)));
+        assert!(agreed(&me, &other, None, None).is_ok());
+        for reason in [Barred, Twin] {
+            let told = agreed(&me, &other, None, Some(reason));
+            assert!(matches!(told, Err(HandshakeError::Refused(why)) if why == reason));
+            let said = agreed(&me, &other, Some(reason), None);
+            assert!(matches!(said, Err(HandshakeError::Declined(why)) if why == reason));
+            // Both are right.
+            let both = agreed(&me, &other, Some(Twin), Some(reason));
+            assert!(matches!(both, Err(HandshakeError::Refused(why)) if why == reason));
+        }
+        let ourselves = agreed(&me, &me, Some(OwnId), Some(OwnId));
+        assert!(matches!(ourselves, Err(HandshakeError::Ourselves)));
+    }
+
+    #[test]
+    fn only_a_process_of_our_cluster_bars_us() {
+        let me = hello(1, Some(9));
+        let foreign = agreed(&me, &hello(2, Some(8)), Some(ClusterId), Some(Barred));
+        assert!(matches!(foreign, Err(HandshakeError::Refused(ClusterId))));
+        let of_none = agreed(&me, &hello(2, None), None, Some(Barred));
+        assert!(matches!(of_none, Err(HandshakeError::Garbage(_))));
     }
 }

@@ -277,7 +277,11 @@ impl Network {
         let (Some(ours), Some(theirs)) = (hub.stations.get(&from), hub.stations.get(&to)) else {
             return;
         };
-        if let Some(reason) = theirs.refuses(ours).or_else(|| ours.refuses(theirs)) {
+        let ours_alone = ours.refuses(theirs).filter(|_| theirs.refuses(ours).is_none());
+        if ours_alone == Some(RefusalReason::Barred) {
+            return;
+        }
+        if let Some(reason) = theirs.refuses(ours).or(ours_alone) {
             let (stranger, acceptor) = (ours.peer, theirs.hooks.clone());
             if let Some(dialler) = hub.stations.get_mut(&from)
                 && dialler.refused.insert(to, reason) != Some(reason)
