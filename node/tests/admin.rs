@@ -7,13 +7,14 @@ mod support;
 
 use std::time::Duration;
 
-use lampyrid::admin::limits::HEADER_TIMEOUT;
+use lampyrid::admin::limits::{HEADER_TIMEOUT, MAX_CONNECTIONS};
 use lampyrid_membership::Status;
 use lampyrid_migration::{EntityStatus, MovedTo, Phase, Reason};
 use lampyrid_wire::{BubbleId, EntityId, OwnershipEpoch, ProcessId};
 use serde_json::json;
 use support::{Secured, Server, raw, send_then_read};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 const HERE: BubbleId = BubbleId::from_u128(0xb1);
 const ELSEWHERE: BubbleId = BubbleId::from_u128(0xb2);
@@ -474,8 +475,32 @@ async fn a_client_that_is_silent_after_the_handshake_gets_no_more_time_than_one_
 async fn a_server_that_stops_waits_for_no_handshake() {
     let secured = Secured::start().await;
     let idle = secured.open().await;
-    let silent = tokio::net::TcpStream::connect(secured.server.address).await.unwrap();
+    let silent = TcpStream::connect(secured.server.address).await.unwrap();
     let stop = tokio::time::timeout(Duration::from_secs(60), secured.server.stop());
     stop.await.unwrap();
     drop((idle, silent));
+}
+
+#[tokio::test]
+async fn more_silent_connections_than_there_is_room_for_keep_nobody_out() {
+    let server = Server::start(None).await;
+    let mut crowd = Vec::new();
+    for question in ["", "GET /heal"] {
+        // They are accepted in this order: when it is the caller's turn, no room is left.
+        for _ in 0..MAX_CONNECTIONS + 44 {
+            let mut stream = TcpStream::connect(server.address).await.unwrap();
+            // One that had to give way meanwhile takes nothing.
+            let _ = stream.write_all(question.as_bytes()).await;
+            crowd.push(stream);
+        }
+        server.get("/healthz").await.ok(200);
+    }
+    // Those who have asked for something stay, and then there is no room.
+    for _ in 0..MAX_CONNECTIONS {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+        assert!(stream.read(&mut [0; 64]).await.unwrap() > 0);
+        crowd.push(stream);
+    }
+    server.get("/healthz").await.problem(503, "overloaded");
 }

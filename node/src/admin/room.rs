@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::{AbortHandle, Id, JoinSet};
 
-/// The open connections of a server, up to a limit. When there are so many, the oldest one whose
-/// handshake is not over gives way: a real caller needs milliseconds for it, so those who connect
-/// and are silent cannot keep it out.
+/// The open connections of a server, up to a limit. When there are so many, the oldest one that has
+/// not asked for anything yet gives way: a real caller needs milliseconds until then, so those who
+/// connect and are silent cannot keep it out, nor a look whether the process is alive.
 pub(super) struct Room {
     limit: usize,
     tasks: JoinSet<()>,

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -138,9 +139,8 @@ async fn connection(
     // Small answers must not wait for the acknowledgement of the one before.
     let _ = stream.set_nodelay(true);
     let Some(tls) = tls else {
-        settled.set();
         let stream = Stall::new(stream, WRITE_TIMEOUT);
-        return serve(stream, HEADER_TIMEOUT, router, stopping).await;
+        return serve(stream, HEADER_TIMEOUT, router, settled, stopping).await;
     };
     let started = Instant::now();
     let secured = tokio::select! {
@@ -150,10 +150,9 @@ async fn connection(
     };
     match secured {
         Ok(stream) => {
-            settled.set();
             // A silent client gets no more time than one without TLS.
             let left = HEADER_TIMEOUT.saturating_sub(started.elapsed());
-            serve(stream, left, router, stopping).await;
+            serve(stream, left, router, settled, stopping).await;
         }
         Err(error) => tracing::debug!(%error, "an admin connection was not secured"),
     }
@@ -164,12 +163,18 @@ async fn serve(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     header_timeout: Duration,
     router: Router,
+    settled: Settled,
     mut stopping: watch::Receiver<bool>,
 ) {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |request| {
+        settled.set();
+        router.call(request)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,
