@@ -10,7 +10,7 @@ use crate::{EdgeInput, Stamp};
 
 impl MembershipCore {
     /// The fence: nothing of another view than the installed one reaches a rule. Messages of older
-    /// views are answered with the newest view and nothing else.
+    /// and foreign views are answered with the newest view and nothing else.
     pub(super) fn receive(
         &mut self,
         now: Duration,
@@ -23,7 +23,12 @@ impl MembershipCore {
             return;
         }
         match Standing::compare(stamp, self.stamp()) {
-            Standing::Foreign => {}
+            // Only a copy of a data directory that went on alone comes to such a view. It is told of
+            // this one, and ends if it is listed there at a higher incarnation.
+            Standing::Foreign => match message {
+                Protocol::View(view) => self.take_view(now, view, out),
+                _ => self.bring_up(now, from.process, stamp, out),
+            },
             Standing::Newer => match message {
                 Protocol::View(view) => {
                     self.take_view(now, view, out);

@@ -191,6 +191,34 @@ fn an_old_copy_that_went_on_alone_ends_when_it_sees_itself_listed_higher() {
 }
 
 #[test]
+fn an_old_copy_at_the_same_epoch_is_told_of_the_view_and_ends() {
+    let old = view_of(&[(1, 1), (2, 1)]);
+    // The copy is of process 2.
+    let forked = old.successor(vec![member(1, 1), member(2, 2)]).unwrap();
+    let newest = old.successor(vec![member(1, 1), member(2, 3)]).unwrap();
+    let (mut other, _) = core(1, Some(newest.clone()), &[]);
+    step(&mut other, 1_001, Input::Link(LinkEvent::Up(peer(2, 2))));
+    let says = |message| received(peer(2, 2), Some(forked.term()), message);
+    let told = sent(&step(&mut other, 1_002, says(Protocol::Query)));
+    assert!(
+        matches!(&told[..], [(2, Protocol::View(view))] if view.term() == newest.term()),
+        "{told:?}"
+    );
+    let view = Protocol::View(forked.clone().into());
+    let out = step(&mut other, 1_003, says(view));
+    let ends = out.iter().any(|output| matches!(output, Output::Stop(_)));
+    assert!(!ends && sent(&out).is_empty(), "{out:?}");
+
+    // The copy is of process 1.
+    let forked = old.successor(vec![member(1, 2), member(2, 1)]).unwrap();
+    let newest = old.successor(vec![member(1, 3), member(2, 1)]).unwrap();
+    let (mut copy, _) = core(2, Some(forked), &[]);
+    let view = Protocol::View(newest.clone().into());
+    let out = step(&mut copy, 1_001, received(peer(2, 1), Some(newest.term()), view));
+    assert!(matches!(&out[..], [Output::Stop(_)]), "{out:?}");
+}
+
+#[test]
 fn a_barred_process_without_a_quorum_ends_when_a_member_says_so() {
     let by = member(2, 1).address;
     let said = |reason| Input::Link(LinkEvent::Refused { address: by, reason });
