@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use lampyrid_tests::netns::{self, Network};
@@ -12,14 +11,10 @@ const ISOLATED_WITHIN: Duration = Duration::from_secs(3);
 /// What was sent before a cut may still be answered for so long after it.
 const ON_THE_WAY: Duration = Duration::from_secs(1);
 
-/// Clusters of one test at a time: their time limits are real, and cores are few.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-
 /// A cluster on a network of its own.
 pub(crate) struct Stage {
     pub(crate) cluster: Cluster,
     pub(crate) network: Network,
-    _turn: MutexGuard<'static, ()>,
 }
 
 /// A process's registration and how it was answered.
@@ -49,7 +44,6 @@ impl Moment {
 impl Stage {
     /// That many processes of `program`, each in a network of its own, agreed on a view.
     pub(crate) fn set(size: usize, program: &str) -> Option<Self> {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let network = Network::or_skip(size, 1)?;
         let mut cluster = Cluster::empty(program);
         for at in 0..size {
@@ -59,7 +53,7 @@ impl Stage {
             cluster.add(options.at(network.place(at)));
         }
         cluster.wait_agreed();
-        Some(Self { cluster, network, _turn: turn })
+        Some(Self { cluster, network })
     }
 
     pub(crate) fn epoch(&self, at: usize) -> u64 {
