@@ -30,10 +30,18 @@ fn cookie(path: &Path, text: &str) -> String {
 }
 
 fn settings(cluster: &Cluster) -> Options {
-    Options::default()
+    settings_for(cluster, &cluster.node(0).address())
         .with("--cookie-file", cluster.path().join("cookie").display().to_string())
-        .with("--join", cluster.node(0).address())
         .with("--join-timeout", "3s")
+}
+
+/// A process that the cluster does not know, with a certificate if the others have one.
+fn settings_for(cluster: &Cluster, seed: &str) -> Options {
+    let mut options = Options::default().with("--name", "guest").with("--join", seed);
+    if let Some(authority) = cluster.authority() {
+        options.arguments.extend(authority.flags("guest"));
+    }
+    options
 }
 
 #[test]
@@ -50,9 +58,8 @@ fn strangers_are_refused_and_told_why() {
     let cluster = Cluster::start(BINARY, 2);
     let (before, _) = cluster.wait_agreed();
     let other = cookie(&cluster.path().join("other"), "quite another secret, 987654321");
-    let wrong_cookie = Options::default()
+    let wrong_cookie = settings_for(&cluster, &cluster.node(0).address())
         .with("--cookie-file", other)
-        .with("--join", cluster.node(0).address())
         .with("--join-timeout", "3s");
     let (status, text) = refused(&wrong_cookie);
     assert_eq!(status.code(), Some(1), "{text}");
@@ -276,7 +283,9 @@ fn a_node_that_joins_late_waits_for_its_seed() {
     let address = cluster.node(0).address();
     cluster.wait_agreed();
     cluster.kill(0);
-    let late = settings_for(&cluster, &address);
+    let late = settings_for(&cluster, &address)
+        .with("--cookie-file", cluster.path().join("cookie").display().to_string())
+        .with("--join-timeout", "60s");
     let node = NodeProcess::start(BINARY.as_ref(), &late).expect("it waits");
     cluster.restart(0);
     node.wait_ready();
@@ -284,11 +293,4 @@ fn a_node_that_joins_late_waits_for_its_seed() {
         let view = node.admin.view()?;
         (view["members"].as_array()?.len() == 2).then_some(())
     });
-}
-
-fn settings_for(cluster: &Cluster, seed: &str) -> Options {
-    Options::default()
-        .with("--cookie-file", cluster.path().join("cookie").display().to_string())
-        .with("--join", seed)
-        .with("--join-timeout", "60s")
 }
