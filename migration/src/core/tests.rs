@@ -858,3 +858,16 @@ fn a_decided_move_is_stuck_when_a_member_leaves_it_unacknowledged_for_long() {
     bench.activated(part, 7);
     assert_eq!(bench.core.stuck(), 0);
 }
+
+#[test]
+fn one_request_creates_so_many_bytes_and_no_more() {
+    let mut bench = Bench::new();
+    let mut create = |count| {
+        let (new, state) = (NewEntities::Many(count), Bytes::from(vec![0; 512 * 1024]));
+        bench.ask(Request::Create { bubble: HERE, new, state })
+    };
+    let Some(Reply::Created(Err(error))) = create(513) else { panic!("more than 256 MiB") };
+    let (limit, maximum) = ("bytes_per_request".to_owned(), 256 * 1024 * 1024);
+    assert_eq!(error.reason, Reason::LimitExceeded { limit, maximum });
+    assert!(matches!(create(512), Some(Reply::Created(Ok(ids))) if ids.len() == 512));
+}
