@@ -46,9 +46,8 @@ pub trait EntityStore: Send + Sync + 'static {
 
     /// The entity at that epoch is here no longer; one at a higher epoch is meant to stay. Also
     /// called before one is created under an id that the caller chose, for what an entity of that
-    /// id may have left behind, at an epoch above all others: what is detached is forgotten, its epoch
-    /// as well. One that was deleted just before the process ended may not be
-    /// detached again.
+    /// id may have left behind, at an epoch above all others: what is detached is forgotten, its
+    /// epoch as well. One that was deleted just before the process ended may not be detached again.
     fn detach(&self, entity: EntityId, epoch: OwnershipEpoch);
 
     /// Stop changing it and give its state: it may be about to leave. A state above

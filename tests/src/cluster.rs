@@ -26,12 +26,7 @@ impl Cluster {
     /// that has all of them and on the bubbles of all.
     #[must_use]
     pub fn start(binary: &str, size: usize) -> Self {
-        let mut cluster = Self::empty(binary);
-        for _ in 0..size {
-            cluster.add(Options::default());
-        }
-        cluster.wait_agreed();
-        cluster
+        Self::empty(binary).filled(size)
     }
 
     /// The same, where the processes of `other` meet these: whoever signed for them signs here too.
@@ -40,11 +35,7 @@ impl Cluster {
         let mut cluster = Self::empty(&other.binary.display().to_string());
         let place = cluster.directory.path().join("tls");
         cluster.authority = other.authority.as_ref().map(|authority| authority.beside(&place));
-        for _ in 0..size {
-            cluster.add(Options::default());
-        }
-        cluster.wait_agreed();
-        cluster
+        cluster.filled(size)
     }
 
     /// The same with mutual TLS between them.
@@ -52,11 +43,21 @@ impl Cluster {
     pub fn secured(binary: &str, size: usize) -> Self {
         let mut cluster = Self::empty(binary);
         cluster.secure();
+        cluster.filled(size)
+    }
+
+    fn filled(mut self, size: usize) -> Self {
         for _ in 0..size {
-            cluster.add(Options::default());
+            self.add(Options::default());
         }
-        cluster.wait_agreed();
-        cluster
+        self.wait_agreed();
+        self
+    }
+
+    /// The cookie file of its nodes.
+    #[must_use]
+    pub fn cookie_file(&self) -> String {
+        self.directory.path().join("cookie").display().to_string()
     }
 
     /// Gives certificates to all nodes from now on.
@@ -107,7 +108,7 @@ impl Cluster {
         let at = self.nodes.len();
         let mut options = Options::default()
             .with("--name", format!("node-{at}"))
-            .with("--cookie-file", self.directory.path().join("cookie").display().to_string())
+            .with("--cookie-file", self.cookie_file())
             .data(&self.data_dir(at));
         if let Some(Some(first)) = self.nodes.first() {
             options = options.with("--join", first.address());

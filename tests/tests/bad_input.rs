@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use lampyrid_tests::{Cluster, NodeProcess, Options, eventually};
+use lampyrid_tests::{Cluster, NodeProcess, Options, copy_directory, eventually};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ fn cookie(path: &Path, text: &str) -> String {
 
 fn settings(cluster: &Cluster) -> Options {
     settings_for(cluster, &cluster.node(0).address())
-        .with("--cookie-file", cluster.path().join("cookie").display().to_string())
+        .with("--cookie-file", cluster.cookie_file())
         .with("--join-timeout", "3s")
 }
 
@@ -262,11 +262,7 @@ fn a_copy_of_a_data_directory_ends_with_1_and_its_original_goes_on() {
     let mut cluster = Cluster::start(BINARY, 3);
     cluster.kill(2);
     let copy = cluster.path().join("copy");
-    std::fs::create_dir(&copy).expect("writable");
-    for entry in std::fs::read_dir(cluster.data_dir(2)).expect("readable") {
-        let entry = entry.expect("readable");
-        std::fs::copy(entry.path(), copy.join(entry.file_name())).expect("copied");
-    }
+    copy_directory(&cluster.data_dir(2), &copy);
     cluster.restart(2);
     let (before, _) = cluster.wait_agreed();
     let (status, text) = refused(&settings(&cluster).data(&copy));
@@ -284,7 +280,7 @@ fn a_node_that_joins_late_waits_for_its_seed() {
     cluster.wait_agreed();
     cluster.kill(0);
     let late = settings_for(&cluster, &address)
-        .with("--cookie-file", cluster.path().join("cookie").display().to_string())
+        .with("--cookie-file", cluster.cookie_file())
         .with("--join-timeout", "60s");
     let node = NodeProcess::start(BINARY.as_ref(), &late).expect("it waits");
     cluster.restart(0);

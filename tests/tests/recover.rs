@@ -135,7 +135,7 @@ fn who_has_left_or_was_never_in_has_nothing_to_force() {
     refused(&recover(&cluster.data_dir(2), &force), 1, &["removed"]);
     let stranger = cluster.path().join("stranger");
     let never = Options::default()
-        .with("--cookie-file", cluster.path().join("cookie").display().to_string())
+        .with("--cookie-file", cluster.cookie_file())
         .with("--join", "127.0.0.1:1")
         .with("--join-timeout", "1s")
         .data(&stranger);

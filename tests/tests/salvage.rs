@@ -108,7 +108,7 @@ fn a_lost_disk_comes_back_from_its_backup_as_another_process_without_what_lives_
     cluster.wait_exactly_once(&all);
 
     // A second one of the same backup is the same process again, and finds no way in.
-    let cookie = cluster.path().join("cookie").display().to_string();
+    let cookie = cluster.cookie_file();
     let seed = cluster.node(0).address();
     let second = second.to_str().unwrap();
     let words = ["node", "--data-dir", second, "--cookie-file", &cookie, "--join", &seed];

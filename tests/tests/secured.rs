@@ -61,7 +61,7 @@ fn who_has_no_business_here_is_told_why_and_disturbs_nothing() {
     let cluster = Cluster::secured(BINARY, 2);
     let before = epoch(&cluster);
     let foreign = Authority::new(&cluster.path().join("foreign"));
-    let cookie = cluster.path().join("cookie").display().to_string();
+    let cookie = cluster.cookie_file();
     let other_cookie = cluster.path().join("other-cookie");
     std::fs::write(&other_cookie, "another cookie for tests only").unwrap();
     let own = cluster.authority().unwrap();

@@ -159,7 +159,7 @@ fn leaving_is_announced_and_ends_with_zero() {
 #[test]
 fn without_a_data_directory_everything_works_and_the_log_says_so() {
     let mut cluster = Cluster::empty(BINARY);
-    let cookie = cluster.path().join("cookie").display().to_string();
+    let cookie = cluster.cookie_file();
     let first = lampyrid_tests::NodeProcess::start(
         BINARY.as_ref(),
         &Options::default().with("--cookie-file", cookie),

@@ -69,7 +69,6 @@ impl Core {
             return Err(plain(Reason::BubbleClaimed { by }));
         }
         self.check_size(&state)?;
-        let is_chosen = matches!(new, NewEntities::One(Some(_)));
         let ids = match new {
             NewEntities::One(Some(id)) => {
                 let known = self.image.entities.contains_key(&id)
@@ -77,6 +76,11 @@ impl Core {
                     || self.image.moved.contains_key(&id);
                 if known || id.is_nil() {
                     return Err(self.refusal(id, Reason::EntityExists));
+                }
+                if self.config.host_store {
+                    // There may have been one of that id which the store did not let go, for it
+                    // failed to or the process ended. It would take that one for this.
+                    out.effects.push(Effect::Store(StoreCall::Detach(id, EPOCH_MAX)));
                 }
                 vec![id]
             }
@@ -94,11 +98,6 @@ impl Core {
         let writes = ids.iter().map(|id| Write::Entity(*id, Some(row.clone()))).collect();
         self.record(RecordKind::Create, writes, out);
         if self.config.host_store {
-            if let (true, [id]) = (is_chosen, &*ids) {
-                // There may have been one of that id which the store did not let go, for it failed
-                // to or the process ended. It would take that one for this.
-                out.effects.push(Effect::Store(StoreCall::Detach(*id, EPOCH_MAX)));
-            }
             let calls = ids.iter().map(|id| StoreCall::Attach(*id, bubble, epoch, state.clone()));
             out.effects.extend(calls.map(Effect::Store));
         }

@@ -47,9 +47,7 @@ impl Core {
             return;
         };
         if row.entities.is_empty() {
-            let row = PartRow { phase: PartPhase::Aborted, ..row };
-            self.record(RecordKind::Abort, vec![Write::Part(part, Some(Arc::new(row)))], out);
-            self.part_over(part, out);
+            self.abort_empty(part, row, out);
         } else if self.config.host_store {
             for entity in &row.entities {
                 self.attach_again(entity.id, out);
@@ -88,6 +86,13 @@ impl Core {
             phase: PartPhase::Prepared,
             adoptable: false,
         })
+    }
+
+    /// None of a part can move.
+    fn abort_empty(&mut self, part: PartId, row: PartRow, out: &mut Step) {
+        let row = PartRow { phase: PartPhase::Aborted, ..row };
+        self.record(RecordKind::Abort, vec![Write::Part(part, Some(Arc::new(row)))], out);
+        self.part_over(part, out);
     }
 
     /// The host's store froze one, or says why not.
@@ -136,9 +141,7 @@ impl Core {
         };
         self.hold_over(part, &mut done, out);
         if done.row.entities.is_empty() {
-            let row = PartRow { phase: PartPhase::Aborted, ..done.row };
-            self.record(RecordKind::Abort, vec![Write::Part(part, Some(Arc::new(row)))], out);
-            self.part_over(part, out);
+            self.abort_empty(part, done.row, out);
         } else {
             self.prepare(part, done.row, &done.states, out);
         }

@@ -37,14 +37,13 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 
 pub(crate) async fn run(args: DemoArgs) -> Result<(), Failure> {
-    let (mut signals, mut hangup) = (Signals::catch()?, Signals::hangup()?);
+    let mut signals = Signals::catch()?.with_hangup()?;
     args.logs.start()?;
     let progress = Progress::new(args.duration.0);
     let mut cluster = Cluster::new(args.nodes, args.bubbles, args.security())?;
     let result = tokio::select! {
         result = play(&args, &mut cluster, &progress) => result,
         _ = signals.next() => Err(Failure::Interrupted),
-        _ = hangup.recv() => Err(Failure::Interrupted),
     };
     progress.clear();
     if !matches!(result, Ok(_) | Err(Failure::Interrupted)) {

@@ -6,6 +6,7 @@ use super::failure::Failure;
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Option<Signal>,
 }
 
 /// Which of them came.
@@ -13,6 +14,7 @@ pub(crate) struct Signals {
 pub(crate) enum Caught {
     Interrupt,
     Terminate,
+    Hangup,
 }
 
 impl Signals {
@@ -20,20 +22,28 @@ impl Signals {
         Ok(Self {
             interrupt: one(SignalKind::interrupt())?,
             terminate: one(SignalKind::terminate())?,
+            hangup: None,
         })
     }
 
-    /// The end of the terminal, or of its session. Most commands go then; who has changed the
-    /// terminal has to restore it first.
-    pub(crate) fn hangup() -> Result<Signal, Failure> {
-        one(SignalKind::hangup())
+    /// The end of the terminal, or of its session, as well. Most commands just go then; who has
+    /// changed the terminal, or has processes of its own, has to put that right first.
+    pub(crate) fn with_hangup(self) -> Result<Self, Failure> {
+        Ok(Self { hangup: Some(one(SignalKind::hangup())?), ..self })
     }
 
     /// The next one. Cancellation safe: none is lost.
     pub(crate) async fn next(&mut self) -> Caught {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => Caught::Interrupt,
             _ = self.terminate.recv() => Caught::Terminate,
+            _ = hangup => Caught::Hangup,
         }
     }
 }

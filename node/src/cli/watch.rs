@@ -14,7 +14,6 @@ mod story;
 use std::io::{IsTerminal, stderr, stdout};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::Signal;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, interval_at};
@@ -53,7 +52,7 @@ pub(super) async fn run(args: StatusArgs) -> Result<(), Failure> {
     let client = args.target.client()?;
     let first = Look::take(&client, FIRST_LOOK).await?;
     let model = Model::new(args.interval.0, first, Instant::now());
-    let signals = (Signals::catch()?, Signals::hangup()?);
+    let signals = Signals::catch()?.with_hangup()?;
     // Restored when it is dropped, which is before any failure is reported.
     let screen = Screen::open()?;
     watch(args, client, model, signals, screen).await
@@ -63,7 +62,7 @@ async fn watch(
     args: StatusArgs,
     client: Client,
     mut model: Model,
-    (mut signals, mut hangup): (Signals, Signal),
+    mut signals: Signals,
     mut screen: Screen,
 ) -> Result<(), Failure> {
     let (sender, mut inputs) = mpsc::channel(BUFFER);
@@ -80,7 +79,6 @@ async fn watch(
             Some(input) = inputs.recv() => input,
             _ = ticks.tick() => Input::Tick,
             _ = signals.next() => return Ok(()),
-            _ = hangup.recv() => return Ok(()),
             Some(ended) = tasks.join_next() => return match ended {
                 Ok(Err(failure)) => Err(failure),
                 Ok(Ok(())) => Ok(()),

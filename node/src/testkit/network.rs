@@ -277,11 +277,11 @@ impl Network {
         let (Some(ours), Some(theirs)) = (hub.stations.get(&from), hub.stations.get(&to)) else {
             return;
         };
-        let ours_alone = ours.refuses(theirs).filter(|_| theirs.refuses(ours).is_none());
-        if ours_alone == Some(RefusalReason::Barred) {
+        let (told, own) = (theirs.refuses(ours), ours.refuses(theirs));
+        if told.is_none() && own == Some(RefusalReason::Barred) {
             return;
         }
-        if let Some(reason) = theirs.refuses(ours).or(ours_alone) {
+        if let Some(reason) = told.or(own) {
             let (stranger, acceptor) = (ours.peer, theirs.hooks.clone());
             if let Some(dialler) = hub.stations.get_mut(&from)
                 && dialler.refused.insert(to, reason) != Some(reason)
